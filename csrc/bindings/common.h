@@ -1,0 +1,18 @@
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "rfkernels/status.h"
+
+namespace rfkernels::bindings {
+
+namespace py = pybind11;
+
+/// Turns a Status into the Python exception of the same meaning: ValueError, MemoryError or RuntimeError.
+void raise_if_failed(const Status& status);
+
+// One function for each op; each stands in the file of the op's name.
+void bind_instruction_set(py::module_& module);
+
+}  // namespace rfkernels::bindings

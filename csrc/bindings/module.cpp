@@ -1,0 +1,28 @@
+#include <new>
+
+#include "common.h"
+
+namespace rfkernels::bindings {
+
+void raise_if_failed(const Status& status) {
+    switch (status.code()) {
+        case StatusCode::kOk:
+            return;
+        case StatusCode::kInvalidArgument:
+            throw py::value_error(status.message());
+        case StatusCode::kOutOfMemory:
+            PyErr_SetString(PyExc_MemoryError, status.message().c_str());
+            throw py::error_already_set();
+        case StatusCode::kUnavailable:
+            break;
+    }
+    PyErr_SetString(PyExc_RuntimeError, status.message().c_str());
+    throw py::error_already_set();
+}
+
+}  // namespace rfkernels::bindings
+
+PYBIND11_MODULE(_native, module) {
+    module.doc() = "The native ops of rfkernels. Users call them through rfkernels.ops.";
+    rfkernels::bindings::bind_instruction_set(module);
+}
