@@ -1,0 +1,60 @@
+"""What a task sees of a runtime: names, shapes, memory to write into, memory to read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TensorSpecification:
+    """One input or output of a network.
+
+    Attributes:
+        name: its name in the graph.
+        shape: sizes of the axes; None where the size is chosen at run time.
+        dtype: NumPy's name of the element type.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class Session(Protocol):
+    """One request in flight: buffers of its own, so that sessions of one engine run side by side."""
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """Arrays over the memory that the runtime reads. Write into them, then `run`."""
+
+    def run(self) -> Mapping[str, NDArray[np.float32]]:
+        """Run the network on `inputs`.
+
+        Returns:
+            The outputs by name: views of the runtime's memory, valid until the session's next `run` or its end.
+        """
+
+
+class Engine(Protocol):
+    """A compiled network. Safe to use from several threads; each takes a session."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpecification, ...]:
+        """The network's inputs."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpecification, ...]:
+        """The network's outputs."""
+
+    @property
+    def description(self) -> Mapping[str, str]:
+        """Runtime, version, device, precision and threads, as shown to a person."""
+
+    def session(self, batch: int = 1) -> AbstractContextManager[Session]:
+        """Lend a session for `batch` images; it goes back to the pool when the `with` block ends."""

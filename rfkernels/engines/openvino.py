@@ -1,0 +1,210 @@
+"""The embedded CPU engine: OpenVINO, reading and writing memory of ours in place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from rfkernels.engines.engine import TensorSpecification
+from rfkernels.errors import EngineError, InvalidArgumentError
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+_logger = logging.getLogger(__name__)
+_PRECISION_NAMES = {"fp32": "f32", "bf16": "bf16"}
+# A cache line, and the widest vector: aligned rows are never split between two loads.
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class OpenVINOOptions:
+    """How a network is compiled.
+
+    Attributes:
+        precision: arithmetic of the network's body. "auto" is bf16 where the CPU computes in it, fp32 elsewhere.
+        threads: CPU threads of one request; None is every core that this process may use.
+        cache_directory: where compiled networks are kept, so that the next load takes milliseconds; None is
+            `$XDG_CACHE_HOME/rfkernels/openvino`, False keeps nothing.
+    """
+
+    precision: Precision = "auto"
+    threads: int | None = None
+    cache_directory: str | Path | Literal[False] | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", *_PRECISION_NAMES):
+            raise InvalidArgumentError(f'precision is {self.precision!r}; choose "auto", "fp32" or "bf16"')
+        if self.threads is not None and self.threads < 1:
+            raise InvalidArgumentError(f"threads is {self.threads}; give 1 or more, or None for every core")
+
+
+class OpenVINOSession:
+    """An inference request with memory of its own. See `rfkernels.engines.Session`."""
+
+    def __init__(self, compiled: openvino.CompiledModel, batch: int) -> None:
+        self._request = compiled.create_infer_request()
+        inputs: dict[str, NDArray[Any]] = {}
+        self._tensors: list[openvino.Tensor] = []
+        for port in compiled.inputs:
+            sizes = [
+                batch if axis == 0 and size.is_dynamic else size.get_length()
+                for axis, size in enumerate(port.partial_shape)
+            ]
+            array = aligned_empty(tuple(sizes), np.dtype(port.element_type.to_dtype()))
+            tensor = openvino.Tensor(array, shared_memory=True)
+            self._request.set_tensor(port, tensor)
+            self._tensors.append(tensor)
+            inputs[port.any_name] = array
+        self.inputs: Mapping[str, NDArray[Any]] = MappingProxyType(inputs)
+        self._output_ports = [(port.any_name, port) for port in compiled.outputs]
+
+    def run(self) -> Mapping[str, NDArray[np.float32]]:
+        """Run the network on `inputs`; the arrays returned are valid until the next `run`."""
+        try:
+            self._request.infer(share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO could not run the network: {_first_line(error)}") from error
+        return {name: self._request.get_tensor(port).data for name, port in self._output_ports}
+
+
+class OpenVINOEngine:
+    """A network compiled for this machine's CPU.
+
+    Args:
+        model: an ONNX file (or an OpenVINO .xml).
+        options: precision, threads, cache.
+
+    Raises:
+        EngineError: the file cannot be read or compiled, or the CPU lacks the precision that was asked for.
+    """
+
+    def __init__(self, model: str | Path, options: OpenVINOOptions | None = None) -> None:
+        options = options or OpenVINOOptions()
+        core = openvino.Core()
+        self.precision = _choose_precision(core, options.precision)
+        self.threads = options.threads or _available_cores()
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _PRECISION_NAMES[self.precision],
+            "INFERENCE_NUM_THREADS": self.threads,
+        }
+        cache_directory = _prepare_cache_directory(options.cache_directory)
+        if cache_directory is not None:
+            settings["CACHE_DIR"] = str(cache_directory)
+        try:
+            self._compiled = core.compile_model(str(model), "CPU", settings)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO could not compile {Path(model).name}: {_first_line(error)}") from error
+        self.inputs = tuple(_specification(port) for port in self._compiled.inputs)
+        self.outputs = tuple(_specification(port) for port in self._compiled.outputs)
+        self._lock = threading.Lock()
+        self._idle: defaultdict[int, list[OpenVINOSession]] = defaultdict(list)
+
+    @property
+    def description(self) -> Mapping[str, str]:
+        """Runtime, version, device, precision and threads, as shown to a person."""
+        return {
+            "runtime": "openvino",
+            "version": openvino.__version__.split("-")[0],
+            "device": "cpu",
+            "precision": self.precision,
+            "threads": str(self.threads),
+        }
+
+    @contextmanager
+    def session(self, batch: int = 1) -> Iterator[OpenVINOSession]:
+        """Lend a session for `batch` images; made when none is idle, kept for the next caller afterwards."""
+        with self._lock:
+            idle = self._idle[batch]
+            session = idle.pop() if idle else None
+        if session is None:
+            session = OpenVINOSession(self._compiled, batch)
+        try:
+            yield session
+        finally:
+            with self._lock:
+                self._idle[batch].append(session)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An uninitialised C-contiguous array whose first byte lies on a multiple of 64."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def supported_precisions() -> tuple[str, ...]:
+    """The precisions that this machine's CPU computes in, as `OpenVINOOptions.precision` names them."""
+    return _precisions_of(openvino.Core())
+
+
+def _precisions_of(core: openvino.Core) -> tuple[str, ...]:
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("fp32", "bf16") if "BF16" in capabilities else ("fp32",)
+
+
+def _choose_precision(core: openvino.Core, wanted: Precision) -> str:
+    available = _precisions_of(core)
+    if wanted == "auto":
+        return available[-1]
+    if wanted not in available:
+        raise EngineError(
+            f'precision is "{wanted}", which this CPU does not compute in; use one of {", ".join(available)}'
+        )
+    return wanted
+
+
+def _available_cores() -> int:
+    # What the process may use, not what the machine has: containers and taskset narrow it.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _prepare_cache_directory(wanted: str | Path | Literal[False] | None) -> Path | None:
+    if wanted is False:
+        return None
+    if wanted is not None:
+        directory = Path(wanted)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EngineError(
+                f"cache_directory {directory} cannot be made: {error.strerror}; choose another or False"
+            ) from error
+        return directory
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    directory = Path(base) / "rfkernels" / "openvino"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _logger.warning("compiled networks are not cached: %s cannot be made (%s)", directory, error.strerror)
+        return None
+    if not os.access(directory, os.W_OK):
+        _logger.warning("compiled networks are not cached: %s is not writable", directory)
+        return None
+    return directory
+
+
+def _specification(port: Any) -> TensorSpecification:
+    shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
+    return TensorSpecification(port.any_name, shape, np.dtype(port.element_type.to_dtype()).name)
+
+
+def _first_line(error: Exception) -> str:
+    # OpenVINO's messages are a stack of source positions; the last line that holds words is the cause.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
+    return lines[-1] if lines else type(error).__name__
