@@ -1,0 +1,110 @@
+# make demo     the shipped model on the shipped picture
+# make test     the tests of this machine: C++ under sanitizers, then pytest
+# make parity   the comparisons with OpenCV, torchvision, ultralytics and inference-models, in an environment of their own (about 7 GB)
+# make fuzz     the checkpoint reader and the image door under a fuzzer, a minute each
+# make lint     formatting, ruff, mypy
+# Each does all its own set-up; delete .venv* and build to begin anew.
+
+PYTHON ?= python3
+VENV := .venv
+PARITY_VENV := .venv-parity
+FUZZ_VENV := .venv-fuzz
+FUZZ_SECONDS ?= 60
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+NATIVE_SOURCES := CMakeLists.txt $(shell find csrc -type f)
+PACKAGE_SOURCES := pyproject.toml README.md LICENSE $(NATIVE_SOURCES) \
+    $(shell find rfkernels models benchmarks -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
+TEST_SOURCES := $(shell find tests/csrc -type f)
+DEMO_WEIGHTS := models/demo/yolov8n-shapes-320.safetensors
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-native test-python parity fuzz lint format clean
+
+# An environment with what builds the package. Without isolation the native build is incremental.
+define make_environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo "rfkernels needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' \
+	    || { echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@command -v c++ >/dev/null || { echo "No C++ compiler found. On Debian and Ubuntu: apt-get install g++"; exit 1; }
+	@echo "Setting up $(1) ..."
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python $(PIP_INSTALL) "scikit-build-core>=0.11" "pybind11>=2.13,<4" "cmake>=3.21" "ninja>=1.10"
+endef
+
+$(VENV)/made:
+	$(call make_environment,$(VENV))
+	@touch $@
+
+$(VENV)/package: $(VENV)/made $(PACKAGE_SOURCES)
+	@echo "Building and installing rfkernels ..."
+	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build]"
+	@touch $@
+
+$(VENV)/test-tools: $(VENV)/package pyproject.toml
+	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test]"
+	@touch $@
+
+$(VENV)/lint-tools: $(VENV)/test-tools pyproject.toml
+	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test,lint]"
+	@touch $@
+
+build/demo/yolov8n-shapes-320.onnx: $(DEMO_WEIGHTS) $(VENV)/package
+	@mkdir -p $(@D)
+	@$(VENV)/bin/rfkernels build $< --output $@
+
+demo: build/demo/yolov8n-shapes-320.onnx
+	@$(VENV)/bin/rfkernels infer $< models/demo/shapes.jpg --output build/demo/shapes-annotated.png
+
+test: test-native test-python
+
+# The CPU ops under AddressSanitizer and UndefinedBehaviorSanitizer, on every instruction set of this machine.
+test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
+	@$(VENV)/bin/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_BUILD_TYPE=Release \
+	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_SANITIZE=address,undefined > build/sanitize.log 2>&1 \
+	    || { cat build/sanitize.log; exit 1; }
+	@$(VENV)/bin/cmake --build build/sanitize
+	@$(VENV)/bin/ctest --test-dir build/sanitize --output-on-failure
+
+test-python: $(VENV)/test-tools
+	$(VENV)/bin/pytest --ignore=tests/parity --ignore=tests/fuzz
+
+$(PARITY_VENV)/made: tests/parity/requirements.txt
+	$(call make_environment,$(PARITY_VENV))
+	@echo "Installing the peers (about 7 GB, a few minutes) ..."
+	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) torch==2.14.1 torchvision==0.29.1
+	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) -r tests/parity/requirements.txt
+	@touch $@
+
+$(PARITY_VENV)/package: $(PARITY_VENV)/made $(PACKAGE_SOURCES)
+	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test]"
+	@touch $@
+
+parity: $(PARITY_VENV)/package
+	$(PARITY_VENV)/bin/pytest tests/parity
+
+$(FUZZ_VENV)/package: $(PACKAGE_SOURCES)
+	$(call make_environment,$(FUZZ_VENV))
+	@$(FUZZ_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,fuzz]"
+	@touch $@
+
+fuzz: $(FUZZ_VENV)/package
+	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_checkpoint.py -max_total_time=$(FUZZ_SECONDS)
+	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_images.py -max_total_time=$(FUZZ_SECONDS)
+
+CPP_FILES := $(shell find csrc tests/csrc -name '*.cpp' -o -name '*.h')
+
+lint: $(VENV)/lint-tools
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP_FILES)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	cd build && ../$(VENV)/bin/mypy --config-file ../pyproject.toml -p rfkernels
+
+format: $(VENV)/lint-tools
+	$(VENV)/bin/clang-format -i $(CPP_FILES)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf build $(VENV) $(PARITY_VENV) $(FUZZ_VENV)
