@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "rfkernels/status.h"
 
@@ -14,5 +15,6 @@ void raise_if_failed(const Status& status);
 
 // One function for each op; each stands in the file of the op's name.
 void bind_instruction_set(py::module_& module);
+void bind_detection(py::module_& module);
 
 }  // namespace rfkernels::bindings

@@ -1,0 +1,123 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "rfkernels/placement.h"
+#include "rfkernels/status.h"
+#include "rfkernels/tensor.h"
+
+namespace rfkernels {
+
+/// What is done to a box on its way from the network's input back to the image (both clamp to the image).
+enum class BoxConvention {
+    kV2,           ///< whole pixels: rounded half to even after clamping (v2-api.md 5.2)
+    kUltralytics,  ///< fractions of a pixel are kept (yolov8.md A.10, 8.4)
+};
+
+/// When detections of unwanted classes are dropped.
+enum class ClassFilterStage {
+    kBeforeSuppression,  ///< an unwanted class neither suppresses nor takes a place (ultralytics)
+    kAfterCut,           ///< the first max_detections are chosen among all classes, then filtered (V2)
+};
+
+struct SuppressionParams {
+    /// In [0, 1]. A box is suppressed when its IoU with a kept box is greater: strictly, the float32 quotient compared
+    /// with this double, so that boxes of IoU 3/10 are suppressed at 0.3 (float32(0.3) > 0.3), as in torchvision.
+    double iou_threshold = 0.3;
+    bool class_agnostic = false;        ///< true: a box of any class suppresses; false: only one of the same class
+    std::int64_t max_detections = 300;  ///< at least 1; the best of what suppression leaves
+};
+
+struct DetectionParams {
+    float confidence = 0.4f;  ///< in [0, 1]; a candidate's score must be greater, strictly, in float32
+    /// float32 [class_count] or null: for each class in place of `confidence`, each in [0, 1]. Compared with the score
+    /// of an anchor's best class only: an anchor never falls back to its second best.
+    const float* class_confidences = nullptr;
+    std::int64_t class_confidence_count = 0;
+    /// uint8 [class_count] or null: the classes that are wanted, where not 0.
+    const std::uint8_t* wanted_classes = nullptr;
+    std::int64_t wanted_class_count = 0;
+    ClassFilterStage class_filter_stage = ClassFilterStage::kAfterCut;
+    BoxConvention box_convention = BoxConvention::kV2;
+    SuppressionParams suppression;
+};
+
+/// One scale of a YOLOv8 head, the outputs of its last convolutions.
+///
+/// box     float32 [N, 4 * reg_max, H, W]   channel = side * reg_max + bin, sides left, top, right, bottom
+/// classes float32 [N, class_count, H, W]   logits
+///
+/// Either tensor may lie in memory channel by channel (every plane H x W contiguous, any plane pitch) or anchor by
+/// anchor (NHWC seen as NCHW: channels contiguous, any anchor pitch, rows W anchor pitches apart).
+struct HeadLevel {
+    TensorView box;
+    TensorView classes;
+    std::int64_t stride = 0;  ///< network pixels from an anchor to the next
+};
+
+/// Where an image lies in the network's input, and its full size (before `placement.crop`).
+struct ImageTarget {
+    Placement placement;
+    std::int64_t image_width = 0;
+    std::int64_t image_height = 0;
+};
+
+/// What was found in one image: n detections by descending score, equal scores by ascending anchor.
+struct Detections {
+    std::vector<float> boxes;                  ///< [n, 4] x1 y1 x2 y2 in pixels of the original image
+    std::vector<float> network_boxes;          ///< [n, 4] the same in pixels of the network's input, not clamped
+    std::vector<float> scores;                 ///< [n]
+    std::vector<std::int32_t> class_ids;       ///< [n]
+    std::vector<std::int32_t> anchor_indices;  ///< [n] levels in the order given, rows of a level from the top
+    bool overflowed = false;                   ///< suppression left more than max_detections; the rest was cut
+};
+
+/// Raw YOLOv8 heads to detections. For every image:
+///
+///   class     = the greatest of the anchor's logits, the first on a tie
+///   score     = sigmoid(logit), fp32 (detection_arithmetic.h: the same bits on every machine, <= 3 ulp)
+///   distance  = sum(bin * softmax(box[side])) fp32; for reg_max 1 the channel itself
+///   x1, y1    = (anchor + 0.5 - distance) * stride,    x2, y2 = (anchor + 0.5 + distance) * stride
+///   kept      = greedy non-maximum suppression of the candidates with score > confidence, by descending score
+///   box       = (x - left) / scale + crop, clamped to the image, rounded where the convention says so; fp32
+///
+/// All candidates take part, however many. A NaN never passes: a NaN logit is no anchor's best class, and an anchor
+/// whose box has a coordinate that is not finite is no candidate.
+///
+/// levels  [level_count], of equal N, reg_max and class_count
+/// images  [image_count], image_count = N
+/// results one for each image; left as they were when the call fails
+///
+/// Moves: the class logits once (2.7 MB for 80 x 8400), the box bins of candidates only.
+Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, const ImageTarget* images,
+                         std::int64_t image_count, const DetectionParams& params, std::vector<Detections>* results);
+
+/// The same from an output that is decoded already, as ultralytics exports it.
+///
+/// prediction  float32 [N, 4 + class_count, A]: centre x, centre y, width, height in network pixels, then scores.
+///             Anchors contiguous (any row pitch), or channels contiguous ([N, A, 4 + class_count] seen transposed).
+///
+/// Here the class is that of the greatest score and x1 = cx - w / 2, x2 = cx + w / 2.
+Status detect_from_decoded(const TensorView& prediction, const ImageTarget* images, std::int64_t image_count,
+                           const DetectionParams& params, std::vector<Detections>* results);
+
+struct Kept {
+    std::vector<std::int32_t> indices;  ///< by descending score, equal scores by ascending index
+    bool overflowed = false;            ///< more than max_detections survived; the rest was cut
+};
+
+/// Greedy non-maximum suppression: exact, deterministic, the same on every instruction set.
+///
+///   IoU = inter / (area_a + area_b - inter), fp32; a 0 / 0 suppresses nothing
+///
+/// boxes      float32 [count, 4] contiguous, x1 y1 x2 y2; no NaN
+/// scores     float32 [count]; no NaN
+/// class_ids  int32 [count], any values, or null: all of one class
+///
+/// Source: torchvision.ops.batched_nms, with class ids compared instead of coordinates moved apart.
+/// Memory grows with count, not with its square.
+Status nms(const float* boxes, const float* scores, const std::int32_t* class_ids, std::int64_t count,
+           const SuppressionParams& params, Kept* result);
+
+}  // namespace rfkernels

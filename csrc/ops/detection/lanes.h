@@ -1,0 +1,93 @@
+#pragma once
+
+// Vectors as wide as the instruction set being compiled for. The arithmetic is the compiler's own vector type, one
+// source for x86 and Arm; only what that type lacks (a maximum in one instruction, the lanes of a comparison as bits)
+// is spelt in intrinsics. Internal linkage throughout: see RFK_VARIANT in CMakeLists.txt.
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace rfkernels {
+namespace RFK_VARIANT {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+// The unmasked forms make GCC 12 warn of an uninitialised value inside its own header; the code is the same.
+constexpr __mmask16 kEveryLane = 0xFFFF;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef std::uint32_t Bits __attribute__((vector_size(4 * kLanes)));
+
+inline Floats load(const float* from) {
+    Floats lanes;
+    std::memcpy(&lanes, from, sizeof(lanes));
+    return lanes;
+}
+
+inline void store(float* to, Floats lanes) {
+    std::memcpy(to, &lanes, sizeof(lanes));
+}
+inline void store(std::int32_t* to, Ints lanes) {
+    std::memcpy(to, &lanes, sizeof(lanes));
+}
+
+inline Floats broadcast(float value) {
+    return Floats{} + value;
+}
+
+// a > b ? a : b, thus b where either is NaN.
+inline Floats greater_of(Floats a, Floats b) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_max_ps(kEveryLane, a, b);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(a, b);
+#elif defined(__SSE__)
+    return _mm_max_ps(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
+// a < b ? a : b, thus b where either is NaN.
+inline Floats lesser_of(Floats a, Floats b) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_min_ps(kEveryLane, a, b);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(a, b);
+#elif defined(__SSE__)
+    return _mm_min_ps(a, b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+// Bit i is set where a[i] > b[i]; a NaN sets none.
+inline std::uint32_t lanes_greater(Floats a, Floats b) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+#elif defined(__AVX2__)
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+#elif defined(__SSE__)
+    return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(a, b)));
+#else
+    const Ints greater = a > b;
+    std::uint32_t bits = 0;
+    for (int lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(greater[lane] & 1) << lane;
+    return bits;
+#endif
+}
+
+}  // namespace
+}  // namespace RFK_VARIANT
+}  // namespace rfkernels

@@ -1,0 +1,294 @@
+"""Decoding of YOLOv8 outputs and non-maximum suppression. C++ contract: csrc/include/rfkernels/detection.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rfkernels import _native
+
+Convention = Literal["v2", "ultralytics"]
+ClassFilterStage = Literal["before_suppression", "after_cut"]
+
+
+class RectangleLike(Protocol):
+    """A rectangle of pixels of an image."""
+
+    @property
+    def x(self) -> int: ...
+    @property
+    def y(self) -> int: ...
+
+
+class PlacementLike(Protocol):
+    """Where an image lies in the network's input; what `preprocess` returns is one.
+
+    source x = (network x - left) / scale_x + crop.x, and y alike.
+    """
+
+    @property
+    def left(self) -> int: ...
+    @property
+    def top(self) -> int: ...
+    @property
+    def scale_x(self) -> float: ...
+    @property
+    def scale_y(self) -> float: ...
+    @property
+    def crop(self) -> RectangleLike: ...
+
+
+class Kept(NamedTuple):
+    """What non-maximum suppression keeps.
+
+    Attributes:
+        indices: int32 [m], by descending score; equal scores by ascending index.
+        overflowed: more than max_detections survived, and the rest was cut.
+    """
+
+    indices: NDArray[np.int32]
+    overflowed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one image, n detections by descending score; equal scores by ascending anchor.
+
+    Attributes:
+        boxes: float32 [n, 4], x1 y1 x2 y2 in pixels of the original image, clamped to it.
+        scores: float32 [n].
+        class_ids: int32 [n].
+        anchor_indices: int32 [n], which of the network's anchors; mask coefficients and keypoints lie there.
+        network_boxes: float32 [n, 4], the boxes in pixels of the network's input, not clamped.
+        overflowed: suppression left more than max_detections, and the rest was cut.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    anchor_indices: NDArray[np.int32]
+    network_boxes: NDArray[np.float32]
+    overflowed: bool
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def nms(
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    class_ids: ArrayLike | None = None,
+    *,
+    iou_threshold: float = 0.3,
+    class_agnostic: bool = False,
+    max_detections: int = 300,
+) -> Kept:
+    """Greedy non-maximum suppression: exact, deterministic, and the same on every machine.
+
+    The best box is kept and suppresses every other whose IoU with it is greater than the threshold; then the best of
+    what is left; and so on.
+
+        >>> nms([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], [0.9, 0.8, 0.7]).indices
+        array([0, 2], dtype=int32)
+
+    Args:
+        boxes: float32 [n, 4], x1 y1 x2 y2 in pixels. Other number types are converted.
+        scores: float32 [n]. Ties are broken by the lower index.
+        class_ids: int32 [n], any numbers; boxes of different classes do not suppress each other. None: all of one class.
+        iou_threshold: from 0 to 1. The float32 IoU is compared with this double: IoU 3/10 is suppressed at 0.3.
+        class_agnostic: let boxes of any class suppress each other.
+        max_detections: at least 1; the best so many are kept.
+
+    Returns:
+        Kept(indices int32 [m], overflowed bool), by descending score.
+
+    Raises:
+        ValueError: a NaN, a threshold out of range, or shapes that disagree; the message names the argument.
+
+    Source: torchvision.ops.batched_nms (a box is suppressed when IoU > threshold), but class ids are compared instead
+    of moving classes apart by an offset, which rounds coordinates.
+    """
+    box_array = np.ascontiguousarray(boxes, dtype=np.float32)
+    score_array = np.ascontiguousarray(scores, dtype=np.float32)
+    if box_array.size == 0 and box_array.ndim == 1:  # an empty list has no second axis
+        box_array = box_array.reshape(0, 4)
+    if box_array.ndim != 2 or box_array.shape[1] != 4:
+        raise ValueError(f"boxes has shape {box_array.shape}; give [n, 4]")
+    if score_array.shape != box_array.shape[:1]:
+        raise ValueError(f"scores has shape {score_array.shape} for boxes of shape {box_array.shape}; give [n]")
+    class_array: NDArray[np.int32] | None = None
+    if class_ids is not None:
+        class_array = _as_class_ids(class_ids)
+        if class_array.shape != score_array.shape:
+            raise ValueError(f"class_ids has shape {class_array.shape} for boxes of shape {box_array.shape}; give [n]")
+    indices, overflowed = _native.nms(
+        box_array, score_array, class_array, iou_threshold, class_agnostic, max_detections
+    )
+    return Kept(indices, overflowed)
+
+
+def detect_from_heads(
+    heads: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    placements: Sequence[PlacementLike],
+    image_sizes: Sequence[tuple[int, int]],
+    *,
+    strides: Sequence[int] = (8, 16, 32),
+    confidence: float = 0.4,
+    class_confidences: ArrayLike | None = None,
+    iou_threshold: float = 0.3,
+    class_agnostic: bool = False,
+    max_detections: int = 300,
+    wanted_classes: Sequence[int] | None = None,
+    class_filter_stage: ClassFilterStage | None = None,
+    convention: Convention = "v2",
+) -> list[Detections]:
+    """Raw YOLOv8 head convolutions to detections in pixels of the original images.
+
+    An anchor is a candidate when the sigmoid of its greatest logit is greater than the threshold; boxes are decoded
+    for candidates only, in float32. All candidates take part in the suppression, however many. A NaN never passes.
+
+    Args:
+        heads: for each level (box, classes): float32 [N, 4 * reg_max, H, W], channel = side * reg_max + bin, and
+            float32 [N, class_count, H, W] logits. In memory channel by channel, or anchor by anchor (an NHWC array
+            transposed to NCHW, slices of its channels included); both are read in place.
+        placements: N, where each image lies in the network's input.
+        image_sizes: N (height, width) of the original images, before any crop.
+        strides: network pixels from an anchor to the next, for each level.
+        confidence: from 0 to 1; a score must be greater, compared in float32.
+        class_confidences: float32 [class_count], thresholds that replace `confidence` for an anchor's best class.
+        iou_threshold: from 0 to 1, see `nms`.
+        class_agnostic: let boxes of any class suppress each other.
+        max_detections: at least 1; the best so many of what suppression leaves.
+        wanted_classes: ids of the classes to return. None: all.
+        class_filter_stage: "before_suppression": an unwanted class neither suppresses nor takes one of the
+            max_detections places; "after_cut": it does both. None: as the convention has it, which is before the
+            suppression for ultralytics and after the cut for V2.
+        convention: "v2" rounds boxes to whole pixels, half to even; "ultralytics" keeps fractions.
+
+    Returns:
+        Detections of every image.
+
+    Raises:
+        ValueError: a wrong shape, dtype, memory layout or range; the message names the argument.
+
+    Source: v2-api.md 5.2, yolov8.md A.8 to A.10; ultralytics' Detect head.
+    """
+    read = [(np.asarray(box), np.asarray(classes)) for box, classes in heads]
+    class_count = read[0][1].shape[1] if read and read[0][1].ndim == 4 else 0
+    results = _native.detect_from_heads(
+        read,
+        list(strides),
+        _placement_rows(placements, image_sizes),
+        confidence,
+        _as_class_confidences(class_confidences),
+        _as_flags(wanted_classes, class_count),
+        _filters_before_suppression(class_filter_stage, convention),
+        convention == "v2",
+        iou_threshold,
+        class_agnostic,
+        max_detections,
+    )
+    return [Detections(*result) for result in results]
+
+
+def detect_from_decoded(
+    prediction: NDArray[np.float32],
+    placements: Sequence[PlacementLike],
+    image_sizes: Sequence[tuple[int, int]],
+    *,
+    confidence: float = 0.4,
+    class_confidences: ArrayLike | None = None,
+    iou_threshold: float = 0.3,
+    class_agnostic: bool = False,
+    max_detections: int = 300,
+    wanted_classes: Sequence[int] | None = None,
+    class_filter_stage: ClassFilterStage | None = None,
+    convention: Convention = "v2",
+) -> list[Detections]:
+    """An output decoded by the network itself, as ultralytics exports it, to detections in original pixels.
+
+    Args:
+        prediction: float32 [N, 4 + class_count, A]: centre x, centre y, width and height in network pixels, then
+            scores from 0 to 1. In memory row by row, or anchor by anchor ([N, A, 4 + class_count] transposed).
+        placements: see `detect_from_heads`, as all further arguments.
+        image_sizes: N (height, width) of the original images, before any crop.
+
+    Returns:
+        Detections of every image; anchor_indices are columns of the prediction.
+
+    Raises:
+        ValueError: a wrong shape, dtype, memory layout or range; the message names the argument.
+
+    Source: v2-api.md 5.2, yolov8.md A.9 and A.10.
+    """
+    read = np.asarray(prediction)
+    class_count = read.shape[1] - 4 if read.ndim == 3 else 0
+    results = _native.detect_from_decoded(
+        read,
+        _placement_rows(placements, image_sizes),
+        confidence,
+        _as_class_confidences(class_confidences),
+        _as_flags(wanted_classes, class_count),
+        _filters_before_suppression(class_filter_stage, convention),
+        convention == "v2",
+        iou_threshold,
+        class_agnostic,
+        max_detections,
+    )
+    return [Detections(*result) for result in results]
+
+
+def _as_class_ids(class_ids: ArrayLike) -> NDArray[np.int32]:
+    given = np.asarray(class_ids)
+    if given.dtype == np.int32:
+        return np.ascontiguousarray(given)
+    converted = np.ascontiguousarray(given, dtype=np.int32)
+    if not np.array_equal(converted, given):
+        raise ValueError(f"class_ids of dtype {given.dtype} are not all whole numbers of 32 bits; give int32")
+    return converted
+
+
+def _as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.float32] | None:
+    if class_confidences is None:
+        return None
+    thresholds = np.ascontiguousarray(class_confidences, dtype=np.float32)
+    if thresholds.ndim != 1:
+        raise ValueError(f"class_confidences has shape {thresholds.shape}; give [class_count]")
+    return thresholds
+
+
+def _as_flags(wanted_classes: Sequence[int] | None, class_count: int) -> NDArray[np.uint8] | None:
+    if wanted_classes is None:
+        return None
+    flags = np.zeros(class_count, dtype=np.uint8)
+    for class_id in wanted_classes:
+        if not 0 <= class_id < class_count:
+            raise ValueError(f"wanted_classes has {class_id}; the network has classes 0 to {class_count - 1}")
+        flags[class_id] = 1
+    return flags
+
+
+def _filters_before_suppression(stage: ClassFilterStage | None, convention: Convention) -> bool:
+    if convention not in ("v2", "ultralytics"):
+        raise ValueError(f'convention is {convention!r}; give "v2" or "ultralytics"')
+    if stage not in (None, "before_suppression", "after_cut"):
+        raise ValueError(f'class_filter_stage is {stage!r}; give "before_suppression", "after_cut" or None')
+    return stage == "before_suppression" or (stage is None and convention == "ultralytics")
+
+
+def _placement_rows(
+    placements: Sequence[PlacementLike], image_sizes: Sequence[tuple[int, int]]
+) -> NDArray[np.float64]:
+    if len(placements) != len(image_sizes):
+        raise ValueError(f"placements has {len(placements)} entries, image_sizes {len(image_sizes)}; give equally many")
+    return np.array(
+        [
+            (p.left, p.top, p.scale_x, p.scale_y, p.crop.x, p.crop.y, width, height)
+            for p, (height, width) in zip(placements, image_sizes, strict=True)
+        ],
+        dtype=np.float64,
+    ).reshape(-1, 8)
