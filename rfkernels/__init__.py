@@ -1,0 +1,54 @@
+"""Vision inference kernels and engines with the requests and responses of Roboflow's V2 API.
+
+`rfkernels.load` gives a model that answers; `rfkernels.ops` holds the kernels on their own; `rfkernels.schema` the wire
+types; `rfkernels.builder` makes model files and is not needed to run them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from rfkernels.errors import (
+    CheckpointError,
+    EngineError,
+    InputImageLoadError,
+    InvalidArgumentError,
+    ModelFileError,
+    RfkernelsError,
+)
+
+if TYPE_CHECKING:
+    from rfkernels import builder, ops, schema
+    from rfkernels.images import ImageOptions
+    from rfkernels.tasks.loading import load
+
+__version__ = version("rfkernels")
+
+__all__ = [
+    "CheckpointError",
+    "EngineError",
+    "ImageOptions",
+    "InputImageLoadError",
+    "InvalidArgumentError",
+    "ModelFileError",
+    "RfkernelsError",
+    "__version__",
+    "builder",
+    "load",
+    "ops",
+    "schema",
+]
+
+# Imported when first used: someone who wants one kernel does not wait for an inference runtime to start.
+_LAZY = {"load": "rfkernels.tasks.loading", "ImageOptions": "rfkernels.images"}
+_LAZY_MODULES = ("builder", "ops", "schema")
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"rfkernels.{name}")
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'rfkernels' has no attribute {name!r}")

@@ -199,7 +199,7 @@ def _prepare_cache_directory(wanted: str | Path | Literal[False] | None) -> Path
     return directory
 
 
-def _specification(port: Any) -> TensorSpecification:
+def _specification(port: openvino.ConstOutput) -> TensorSpecification:
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
     return TensorSpecification(port.any_name, shape, np.dtype(port.element_type.to_dtype()).name)
 
