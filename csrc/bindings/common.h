@@ -16,5 +16,6 @@ void raise_if_failed(const Status& status);
 // One function for each op; each stands in the file of the op's name.
 void bind_instruction_set(py::module_& module);
 void bind_detection(py::module_& module);
+void bind_preprocess(py::module_& module);
 
 }  // namespace rfkernels::bindings

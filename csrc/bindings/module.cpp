@@ -26,4 +26,5 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "The native ops of rfkernels. Users call them through rfkernels.ops.";
     rfkernels::bindings::bind_instruction_set(module);
     rfkernels::bindings::bind_detection(module);
+    rfkernels::bindings::bind_preprocess(module);
 }

@@ -1,0 +1,201 @@
+#include "rfkernels/preprocess.h"
+
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "common.h"
+
+namespace rfkernels::bindings {
+namespace {
+
+std::string shape_of(const py::array& array) { return py::str(array.attr("shape")); }
+
+/// A view of a uint8 array [height, width] or [height, width, channels] with any row pitch. `keeper` is made to hold the
+/// array that is seen: the given one, or a contiguous copy where its pixels do not lie one behind the other.
+ImageView image_view(const py::array& given, const std::string& name, py::array* keeper) {
+    if (!given.dtype().is(py::dtype::of<std::uint8_t>())) {
+        throw py::value_error(name + " has dtype " + std::string(py::str(given.dtype())) + "; give uint8");
+    }
+    if (given.ndim() != 2 && given.ndim() != 3) {
+        throw py::value_error(name + " has shape " + shape_of(given) +
+                              "; give [height, width] or [height, width, channels]");
+    }
+    const std::int64_t channels = given.ndim() == 2 ? 1 : given.shape(2);
+    if (channels != 1 && channels != 3 && channels != 4) {
+        throw py::value_error(name + " has shape " + shape_of(given) +
+                              "; give 1 (grey), 3 or 4 (colour, alpha ignored) channels");
+    }
+    const bool packed = (given.ndim() == 2 || given.strides(2) == 1 || channels == 1) &&
+                        (given.strides(1) == channels || given.shape(1) == 1) &&
+                        (given.strides(0) >= given.shape(1) * channels || given.shape(0) == 1);
+    *keeper = packed ? given : py::array_t<std::uint8_t, py::array::c_style>::ensure(given);
+    ImageView view;
+    view.data = static_cast<const std::uint8_t*>(keeper->data());
+    view.height = keeper->shape(0);
+    view.width = keeper->shape(1);
+    view.channels = static_cast<int>(channels);
+    view.row_pitch = keeper->shape(0) > 1 ? keeper->strides(0) : view.width * channels;
+    return view;
+}
+
+DataType data_type_of(const py::dtype& dtype) {
+    if (dtype.is(py::dtype("uint8"))) return DataType::kUint8;
+    if (dtype.is(py::dtype("float16"))) return DataType::kFloat16;
+    if (dtype.is(py::dtype("float32"))) return DataType::kFloat32;
+    throw py::value_error("dtype is " + std::string(py::str(dtype)) + "; give uint8, float16 or float32");
+}
+
+void copy_channels(const std::vector<float>& values, const char* name, float (&target)[3]) {
+    if (values.size() != 3) {
+        throw py::value_error(std::string(name) + " holds " + std::to_string(values.size()) +
+                              " numbers; give one for each of the 3 channels");
+    }
+    for (std::size_t channel = 0; channel < 3; ++channel) target[channel] = values[channel];
+}
+
+PreprocessParams params_of(bool swap_channels, int pad_value, const std::string& normalization, float divisor,
+                           const std::vector<float>& first, const std::vector<float>& second) {
+    PreprocessParams params;
+    params.swap_channels = swap_channels;
+    if (pad_value < 0 || pad_value > 255) {
+        throw py::value_error("pad_value is " + std::to_string(pad_value) + "; give 0 to 255");
+    }
+    params.pad_value = static_cast<std::uint8_t>(pad_value);
+    params.divisor = divisor;
+    if (normalization == "none") {
+        params.normalization = Normalization::kNone;
+    } else if (normalization == "divide") {
+        params.normalization = Normalization::kDivide;
+        copy_channels(first, "mean", params.mean);
+        copy_channels(second, "std", params.deviation);
+    } else if (normalization == "multiply_add") {
+        params.normalization = Normalization::kMultiplyAdd;
+        copy_channels(first, "scale", params.scale);
+        copy_channels(second, "offset", params.offset);
+    } else {
+        throw py::value_error("normalization is \"" + normalization +
+                              "\"; give \"none\", \"divide\" or \"multiply_add\"");
+    }
+    return params;
+}
+
+void preprocess_into(py::array out, const std::vector<py::array>& images, const std::vector<Placement>& placements,
+                     const PreprocessParams& params) {
+    if (images.size() != placements.size()) {
+        throw py::value_error("images holds " + std::to_string(images.size()) + " and placements " +
+                              std::to_string(placements.size()) + "; give one placement for each image");
+    }
+    if (out.ndim() != 4) {
+        throw py::value_error("out has shape " + shape_of(out) + "; give [images, 3, height, width]");
+    }
+    if (!out.writeable()) throw py::value_error("out is read-only; give an array that may be written to");
+    if ((out.flags() & py::array::c_style) == 0) {
+        throw py::value_error("out is not C-contiguous; give an array of which every row follows the one before it");
+    }
+    TensorView destination;
+    destination.data = out.mutable_data();
+    destination.dtype = data_type_of(out.dtype());
+    destination.rank = 4;
+    std::int64_t stride = out.itemsize();
+    for (int axis = 3; axis >= 0; --axis) {
+        destination.shape[axis] = out.shape(axis);
+        destination.strides[axis] = stride;  // NumPy's own mean nothing along an axis of length 1
+        stride *= out.shape(axis);
+    }
+    std::vector<py::array> keepers(images.size());  // references that outlive the time without the GIL
+    std::vector<ImageView> views(images.size());
+    for (std::size_t n = 0; n < images.size(); ++n) {
+        views[n] = image_view(images[n], "images[" + std::to_string(n) + "]", &keepers[n]);
+    }
+    Status status;
+    {
+        py::gil_scoped_release release;
+        status = preprocess(views.data(), placements.data(), static_cast<std::int64_t>(views.size()), params,
+                            destination, nullptr);
+    }
+    raise_if_failed(status);
+}
+
+SizeRounding rounding_of(const std::string& name) {
+    if (name == "truncate") return SizeRounding::kTruncate;
+    if (name == "half_to_even") return SizeRounding::kHalfToEven;
+    throw py::value_error("rounding is \"" + name + "\"; give \"truncate\" or \"half_to_even\"");
+}
+
+void bind_placement(py::module_& module) {
+    py::class_<Rectangle>(module, "Rectangle", "Half-open rectangle of pixels.")
+        .def(py::init([](std::int64_t x, std::int64_t y, std::int64_t width, std::int64_t height) {
+                 return Rectangle{x, y, width, height};
+             }),
+             py::kw_only(), py::arg("x"), py::arg("y"), py::arg("width"), py::arg("height"))
+        .def_readonly("x", &Rectangle::x)
+        .def_readonly("y", &Rectangle::y)
+        .def_readonly("width", &Rectangle::width)
+        .def_readonly("height", &Rectangle::height)
+        .def("__eq__",
+             [](const Rectangle& a, const Rectangle& b) {
+                 return a.x == b.x && a.y == b.y && a.width == b.width && a.height == b.height;
+             })
+        .def("__repr__", [](const Rectangle& rectangle) {
+            return py::str("Rectangle(x={}, y={}, width={}, height={})")
+                .format(rectangle.x, rectangle.y, rectangle.width, rectangle.height);
+        });
+    py::class_<Placement>(module, "Placement", "Where an image lies in the network's input.")
+        .def(py::init([](const Rectangle& crop, std::int64_t resized_width, std::int64_t resized_height,
+                         std::int64_t left, std::int64_t top, double scale_x, double scale_y) {
+                 return Placement{crop, resized_width, resized_height, left, top, scale_x, scale_y};
+             }),
+             py::kw_only(), py::arg("crop"), py::arg("resized_width"), py::arg("resized_height"), py::arg("left"),
+             py::arg("top"), py::arg("scale_x"), py::arg("scale_y"))
+        .def_readonly("crop", &Placement::crop)
+        .def_readonly("resized_width", &Placement::resized_width)
+        .def_readonly("resized_height", &Placement::resized_height)
+        .def_readonly("left", &Placement::left)
+        .def_readonly("top", &Placement::top)
+        .def_readonly("scale_x", &Placement::scale_x)
+        .def_readonly("scale_y", &Placement::scale_y)
+        .def("__repr__", [](const Placement& placement) {
+            return py::str(
+                       "Placement(crop={!r}, resized_width={}, resized_height={}, left={}, top={}, scale_x={!r}, "
+                       "scale_y={!r})")
+                .format(placement.crop, placement.resized_width, placement.resized_height, placement.left,
+                        placement.top, placement.scale_x, placement.scale_y);
+        });
+}
+
+}  // namespace
+
+void bind_preprocess(py::module_& module) {
+    bind_placement(module);
+    module.def(
+        "plan_letterbox",
+        [](const Rectangle& crop, std::int64_t height, std::int64_t width, const std::string& rounding) {
+            Placement placement;
+            raise_if_failed(plan_letterbox(crop, Size{height, width}, rounding_of(rounding), &placement));
+            return placement;
+        },
+        py::arg("crop"), py::arg("height"), py::arg("width"), py::arg("rounding"));
+    module.def(
+        "plan_stretch",
+        [](const Rectangle& crop, std::int64_t height, std::int64_t width) {
+            Placement placement;
+            raise_if_failed(plan_stretch(crop, Size{height, width}, &placement));
+            return placement;
+        },
+        py::arg("crop"), py::arg("height"), py::arg("width"));
+    module.def(
+        "preprocess_into",
+        [](const py::array& out, const std::vector<py::array>& images, const std::vector<Placement>& placements,
+           bool swap_channels, int pad_value, const std::string& normalization, float divisor,
+           const std::vector<float>& first, const std::vector<float>& second) {
+            preprocess_into(out, images, placements,
+                            params_of(swap_channels, pad_value, normalization, divisor, first, second));
+        },
+        py::arg("out"), py::arg("images"), py::arg("placements"), py::kw_only(), py::arg("swap_channels"),
+        py::arg("pad_value"), py::arg("normalization"), py::arg("divisor"), py::arg("first"), py::arg("second"),
+        "Images to network input in one pass; `first`, `second` are mean and std, or scale and offset.");
+}
+
+}  // namespace rfkernels::bindings

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+
+#include "rfkernels/image.h"
+#include "rfkernels/placement.h"
+#include "rfkernels/status.h"
+#include "rfkernels/tensor.h"
+
+namespace rfkernels {
+
+/// How the resized size of a letterbox, and with it the padding, becomes whole pixels.
+enum class SizeRounding {
+    kTruncate,    ///< V2: size = int(side * scale), padding = int(rest / 2); what is odd goes right and below
+    kHalfToEven,  ///< ultralytics 8.4: size = rint(side * scale), padding = rint(rest / 2 - 0.1)
+};
+
+/// Height and width in pixels.
+struct Size {
+    std::int64_t height = 0;
+    std::int64_t width = 0;
+};
+
+// Planning. Each takes the part of the source that is used (`whole_image` or `plan_static_crop`), and says where it lies
+// on the canvas. A resized side is never 0: a 4000 x 1 strip fitted into 640 x 640 is 640 x 1.
+
+/// The whole of an image, as a crop.
+Rectangle whole_image(std::int64_t height, std::int64_t width);
+
+/// The part of an image between two percentages of each side (V2's static crop):
+/// x from int(x_min / 100 * width) up to int(x_max / 100 * width), y alike.
+/// Fails where a percentage is outside 0..100, or where no pixel is left.
+Status plan_static_crop(std::int64_t height, std::int64_t width, double x_min, double x_max, double y_min, double y_max,
+                        Rectangle* crop);
+
+/// Fitted into the canvas keeping its aspect ratio, in the middle. The scales for the way back are the ideal one for
+/// kTruncate and resized / source of each axis for kHalfToEven, as the two peers have it.
+/// V2's "letterbox" and "letterbox-reflect-edges" (which it pads with a constant as well).
+Status plan_letterbox(const Rectangle& crop, Size canvas, SizeRounding rounding, Placement* placement);
+
+/// Stretched to the canvas; its aspect ratio is not kept.
+Status plan_stretch(const Rectangle& crop, Size canvas, Placement* placement);
+
+/// Not resized: the middle of it where it is larger than the canvas, padded around where it is smaller (V2).
+Status plan_center_crop(const Rectangle& crop, Size canvas, Placement* placement);
+
+/// Resized, keeping its aspect ratio, so that it just fits into `limit`; the canvas is what it then covers (V2).
+Status plan_fit_longer_edge(const Rectangle& crop, Size limit, Placement* placement, Size* canvas);
+
+/// What becomes of a byte of the resized image on its way into the network. float32 arithmetic, each step rounded.
+enum class Normalization {
+    kNone,         ///< value
+    kDivide,       ///< (value / divisor - mean[c]) / deviation[c]: the same numbers as torch
+    kMultiplyAdd,  ///< value * scale[c] + offset[c]: cv2.dnn's convention
+};
+
+/// Channels below are those of the destination, after the swap.
+struct PreprocessParams {
+    bool swap_channels = false;    ///< destination channel c is source channel 2 - c (BGR <-> RGB)
+    std::uint8_t pad_value = 114;  ///< every channel, before normalization
+    Normalization normalization = Normalization::kDivide;
+    float divisor = 255.0F;
+    float mean[3] = {0.0F, 0.0F, 0.0F};
+    float deviation[3] = {1.0F, 1.0F, 1.0F};
+    float scale[3] = {1.0F, 1.0F, 1.0F};
+    float offset[3] = {0.0F, 0.0F, 0.0F};
+};
+
+/// Images to planar network input: resize, pad, channel swap, normalization, HWC to CHW, conversion, in one pass.
+///
+///   destination[n][c][y][x] = normalize(resized[y - top][x - left][c'])   where placement n puts the image
+///                           = normalize(pad_value)                        elsewhere
+///
+/// images       `count` of uint8 [height, width, 1 | 3 | 4], any sizes, any row pitch. Grey becomes three equal channels,
+///              a fourth channel is ignored
+/// placements   `count`, from the functions above or your own; the crop must lie inside the image
+/// destination  uint8, float16 or float32 [count, 3, height, width]; columns contiguous, other strides free. uint8 only
+///              with Normalization::kNone. float16 is the float32 result rounded to nearest, ties to even
+/// The resize is OpenCV's INTER_LINEAR on uint8, bit for bit. All instruction sets give the same bytes.
+///
+/// Fails, with nothing written, on: a null pointer, a side of 0 or above 2^24, a destination that overlaps an image,
+/// normalization numbers that are not finite, a divisor or deviation of 0.
+/// Runs on the calling thread; may be called from many at once.
+///
+/// Moves: rows with a non-zero weight of each image once, destination once. 1080p -> 640 float32: 2.07 MB + 4.92 MB.
+Status preprocess(const ImageView* images, const Placement* placements, std::int64_t count,
+                  const PreprocessParams& params, const TensorView& destination, Stream stream);
+
+}  // namespace rfkernels

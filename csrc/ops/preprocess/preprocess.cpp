@@ -1,0 +1,348 @@
+#include "rfkernels/preprocess.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "ops/preprocess/preprocess_kernels.h"
+#include "ops/preprocess/resize_arithmetic.h"
+#include "rfkernels/instruction_set.h"
+
+namespace rfkernels {
+namespace {
+
+constexpr std::int64_t kMaxSide = std::int64_t{1} << 24;  // above it float32 does not hold every coordinate
+constexpr std::int64_t kAlignment = 64;
+constexpr int kDestinationChannels = 3;
+
+std::string shape_of(const ImageView& image) {
+    return "[" + std::to_string(image.height) + ", " + std::to_string(image.width) + ", " +
+           std::to_string(image.channels) + "]";
+}
+
+std::int64_t element_size(DataType dtype) {
+    switch (dtype) {
+        case DataType::kUint8:
+            return 1;
+        case DataType::kFloat16:
+            return 2;
+        default:
+            return 4;
+    }
+}
+
+Status check_image(const ImageView& image, const std::string& name) {
+    if (image.data == nullptr) return Status::invalid_argument(name + " has no data (a null pointer)");
+    if (image.channels != 1 && image.channels != 3 && image.channels != 4) {
+        return Status::invalid_argument(name + " has shape " + shape_of(image) +
+                                        "; give 1 (grey), 3 or 4 (colour, alpha ignored) channels");
+    }
+    if (image.height < 1 || image.width < 1 || image.height > kMaxSide || image.width > kMaxSide) {
+        return Status::invalid_argument(name + " has shape " + shape_of(image) + "; sides must be 1 to 2^24 pixels");
+    }
+    if (image.row_pitch < image.width * image.channels) {
+        return Status::invalid_argument(name + " has a row pitch of " + std::to_string(image.row_pitch) +
+                                        " bytes, less than a row of shape " + shape_of(image) + " takes");
+    }
+    return Status();
+}
+
+Status check_placement(const Placement& placement, const ImageView& image, const std::string& name) {
+    const Rectangle& crop = placement.crop;
+    if (crop.x < 0 || crop.y < 0 || crop.width < 1 || crop.height < 1 || crop.width > image.width - crop.x ||
+        crop.height > image.height - crop.y) {
+        return Status::invalid_argument(name + " has the crop x=" + std::to_string(crop.x) + ", y=" +
+                                        std::to_string(crop.y) + ", width=" + std::to_string(crop.width) + ", height=" +
+                                        std::to_string(crop.height) + ", which is not inside its image of shape " +
+                                        shape_of(image) + "; plan it for this image");
+    }
+    if (placement.resized_width < 1 || placement.resized_height < 1 || placement.resized_width > kMaxSide ||
+        placement.resized_height > kMaxSide) {
+        return Status::invalid_argument(name + " resizes to " + std::to_string(placement.resized_height) + " x " +
+                                        std::to_string(placement.resized_width) + "; sides must be 1 to 2^24 pixels");
+    }
+    if (std::abs(placement.left) > kMaxSide || std::abs(placement.top) > kMaxSide) {
+        return Status::invalid_argument(name + " has left=" + std::to_string(placement.left) +
+                                        ", top=" + std::to_string(placement.top) + "; both must be within 2^24");
+    }
+    return Status();
+}
+
+Status check_destination(const TensorView& destination, std::int64_t count) {
+    if (destination.rank != 4 || destination.shape[0] != count || destination.shape[1] != kDestinationChannels) {
+        std::string shape;
+        for (int axis = 0; axis < std::min(destination.rank, kMaxRank); ++axis) {
+            shape += (axis == 0 ? "" : ", ") + std::to_string(destination.shape[axis]);
+        }
+        return Status::invalid_argument("destination has shape [" + shape + "]; it must be [" + std::to_string(count) +
+                                        ", 3, height, width], one for each image");
+    }
+    if (destination.shape[2] < 1 || destination.shape[3] < 1 || destination.shape[2] > kMaxSide ||
+        destination.shape[3] > kMaxSide) {
+        return Status::invalid_argument("destination is " + std::to_string(destination.shape[2]) + " x " +
+                                        std::to_string(destination.shape[3]) + "; sides must be 1 to 2^24 pixels");
+    }
+    if (destination.dtype == DataType::kInt32) {
+        return Status::invalid_argument("destination is int32; give uint8, float16 or float32");
+    }
+    const std::int64_t element = element_size(destination.dtype);
+    bool sound = destination.strides[3] == element;
+    for (int axis = 0; axis < 4; ++axis) {
+        sound = sound && destination.strides[axis] >= 0 && destination.strides[axis] % element == 0;
+    }
+    if (!sound) {
+        return Status::invalid_argument(
+            "destination has strides that are negative, not whole elements, or whose columns are not contiguous");
+    }
+    if (destination.data == nullptr && count > 0) {
+        return Status::invalid_argument("destination has no data (a null pointer)");
+    }
+    return Status();
+}
+
+bool overlap(const ImageView& image, const TensorView& destination) {
+    std::uintptr_t destination_size = static_cast<std::uintptr_t>(element_size(destination.dtype));
+    for (int axis = 0; axis < 4; ++axis) {
+        destination_size += static_cast<std::uintptr_t>((destination.shape[axis] - 1) * destination.strides[axis]);
+    }
+    const std::uintptr_t image_size =
+        static_cast<std::uintptr_t>((image.height - 1) * image.row_pitch + image.width * image.channels);
+    const std::uintptr_t image_begin = reinterpret_cast<std::uintptr_t>(image.data);
+    const std::uintptr_t destination_begin = reinterpret_cast<std::uintptr_t>(destination.data);
+    return image_begin < destination_begin + destination_size && destination_begin < image_begin + image_size;
+}
+
+Status check_params(const PreprocessParams& params, DataType dtype) {
+    if (dtype == DataType::kUint8 && params.normalization != Normalization::kNone) {
+        return Status::invalid_argument("destination is uint8, which cannot hold normalized values; ask for none");
+    }
+    const char* names[] = {"mean", "deviation", "scale", "offset"};
+    const float* values[] = {params.mean, params.deviation, params.scale, params.offset};
+    for (int group = 0; group < 4; ++group) {
+        for (int channel = 0; channel < kDestinationChannels; ++channel) {
+            if (!std::isfinite(values[group][channel])) {
+                return Status::invalid_argument(std::string(names[group]) + " holds " +
+                                                std::to_string(values[group][channel]) + "; give finite numbers");
+            }
+        }
+    }
+    if (!std::isfinite(params.divisor) || params.divisor == 0.0F) {
+        return Status::invalid_argument("divisor is " + std::to_string(params.divisor) +
+                                        "; give a finite number other than 0");
+    }
+    for (float deviation : params.deviation) {
+        if (deviation == 0.0F) return Status::invalid_argument("deviation holds 0; values are divided by it");
+    }
+    return Status();
+}
+
+/// Writes `value / divisor` as two products (see ChannelNormalization). False where that is not exact for every byte.
+bool split_quotient(float divisor, float* first, float* second) {
+    int exponent = 0;
+    const double inverse = 1.0 / static_cast<double>(divisor);
+    const double fraction = std::frexp(inverse, &exponent);
+    const double high = std::ldexp(std::nearbyint(std::ldexp(fraction, 16)), exponent - 16);
+    *first = static_cast<float>(high);
+    *second = static_cast<float>(inverse - high);
+    for (int byte = 0; byte < 256; ++byte) {
+        const float value = static_cast<float>(byte);
+        if (value * *first + value * *second != value / divisor) return false;
+    }
+    return true;
+}
+
+void plan_normalization(const PreprocessParams& params, DrawPlan* plan) {
+    plan->exact_division = false;
+    plan->divides = false;
+    ChannelNormalization quotient;
+    if (params.normalization == Normalization::kDivide &&
+        !split_quotient(params.divisor, &quotient.first, &quotient.second)) {
+        plan->exact_division = true;
+        quotient.first = params.divisor;
+    }
+    for (int channel = 0; channel < kDestinationChannels; ++channel) {
+        ChannelNormalization& result = plan->normalization[channel];
+        result = quotient;
+        if (params.normalization == Normalization::kDivide) {
+            result.offset = -params.mean[channel];
+            result.divisor = params.deviation[channel];
+            plan->divides = plan->divides || result.divisor != 1.0F;
+        } else if (params.normalization == Normalization::kMultiplyAdd) {
+            result.first = params.scale[channel];
+            result.offset = params.offset[channel];
+        }
+    }
+}
+
+/// Memory for one call: the longest image's tables and rows, in one block.
+class Scratch {
+  public:
+    static std::int64_t padded(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+    bool allocate(std::int64_t bytes) {
+        memory_.reset(static_cast<unsigned char*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(bytes))));
+        used_ = 0;
+        return memory_ != nullptr;
+    }
+    template <typename Element>
+    Element* take(std::int64_t count) {
+        Element* result = reinterpret_cast<Element*>(memory_.get() + used_);
+        used_ += padded(count * static_cast<std::int64_t>(sizeof(Element)));
+        return result;
+    }
+    void reset() { used_ = 0; }
+
+  private:
+    struct Free {
+        void operator()(unsigned char* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<unsigned char, Free> memory_;
+    std::int64_t used_ = 0;
+};
+
+std::int64_t scratch_bytes(std::int64_t columns, std::int64_t rows) {
+    const std::int64_t pitch = Scratch::padded(columns);
+    return 2 * Scratch::padded(4 * columns) + Scratch::padded(8 * rows) + Scratch::padded(4 * rows) +
+           2 * Scratch::padded(3 * pitch * 2) + Scratch::padded(3 * pitch);
+}
+
+/// The part [begin, end) of `size` resized pixels, the first at `start`, that a canvas of `canvas_size` shows.
+struct Visible {
+    std::int64_t begin;
+    std::int64_t end;
+};
+
+Visible visible(std::int64_t start, std::int64_t size, std::int64_t canvas_size) {
+    const std::int64_t begin = std::max<std::int64_t>(0, -start);
+    return Visible{begin, std::max(begin, std::min(size, canvas_size - start))};
+}
+
+void plan_columns(const ImageView& image, const Placement& placement, const Visible& columns, std::int32_t* offsets,
+                  std::uint32_t* weights, DrawPlan* plan) {
+    const double step = resize::source_step(placement.crop.width, placement.resized_width);
+    const std::int64_t row_bytes = (image.width - placement.crop.x) * image.channels;
+    plan->column_count = columns.end - columns.begin;
+    plan->wide_column_count = 0;
+    for (std::int64_t column = 0; column < plan->column_count; ++column) {
+        const resize::Taps taps =
+            resize::column_taps(columns.begin + column, step, static_cast<std::int32_t>(placement.crop.width));
+        offsets[column] = taps.first * image.channels;
+        const std::uint32_t first_weight = static_cast<std::uint32_t>(taps.first_weight);
+        const std::uint32_t second_weight = static_cast<std::uint32_t>(taps.second_weight);
+        weights[column] =
+            taps.first == taps.second ? first_weight + second_weight : first_weight | (second_weight << 16U);
+        if (offsets[column] + 8 <= row_bytes) plan->wide_column_count = column + 1;
+    }
+    plan->column_offsets = offsets;
+    plan->column_weights = weights;
+}
+
+void plan_rows(const Placement& placement, const Visible& rows, std::int32_t* indices, std::int16_t* weights,
+               DrawPlan* plan) {
+    const double step = resize::source_step(placement.crop.height, placement.resized_height);
+    plan->row_count = rows.end - rows.begin;
+    for (std::int64_t row = 0; row < plan->row_count; ++row) {
+        const resize::Taps taps =
+            resize::row_taps(rows.begin + row, step, static_cast<std::int32_t>(placement.crop.height));
+        indices[2 * row] = taps.first;
+        indices[2 * row + 1] = taps.second;
+        weights[2 * row] = taps.first_weight;
+        weights[2 * row + 1] = taps.second_weight;
+    }
+    plan->row_indices = indices;
+    plan->row_weights = weights;
+}
+
+using DrawImage = void (*)(const DrawPlan&);
+
+DrawImage draw_image_of(InstructionSet instruction_set) {
+#if defined(RFK_X86_VARIANTS)
+    if (instruction_set == InstructionSet::kAvx512) return avx512::draw_image;
+    if (instruction_set == InstructionSet::kAvx2) return avx2::draw_image;
+#endif
+    static_cast<void>(instruction_set);
+    return baseline::draw_image;
+}
+
+}  // namespace
+
+Status preprocess(const ImageView* images, const Placement* placements, std::int64_t count,
+                  const PreprocessParams& params, const TensorView& destination, Stream stream) {
+    if (stream != nullptr) return Status::invalid_argument("stream is not null; the CPU op runs on the calling thread");
+    if (count < 0) return Status::invalid_argument("count is " + std::to_string(count) + "; it cannot be negative");
+    if (count > 0 && (images == nullptr || placements == nullptr)) {
+        return Status::invalid_argument("images or placements is a null pointer");
+    }
+    Status status = check_destination(destination, count);
+    if (status.ok()) status = check_params(params, destination.dtype);
+    const std::int64_t canvas_height = destination.shape[2];
+    const std::int64_t canvas_width = destination.shape[3];
+    std::int64_t scratch_size = 0;
+    for (std::int64_t n = 0; n < count && status.ok(); ++n) {
+        status = check_image(images[n], "images[" + std::to_string(n) + "]");
+        if (status.ok()) status = check_placement(placements[n], images[n], "placements[" + std::to_string(n) + "]");
+        if (status.ok() && overlap(images[n], destination)) {
+            status = Status::invalid_argument("destination overlaps images[" + std::to_string(n) +
+                                              "]; give it memory of its own");
+        }
+        scratch_size = std::max(scratch_size, scratch_bytes(std::min(placements[n].resized_width, canvas_width),
+                                                            std::min(placements[n].resized_height, canvas_height)));
+    }
+    InstructionSet instruction_set = InstructionSet::kBaseline;
+    if (status.ok()) status = active_instruction_set(&instruction_set);
+    if (!status.ok() || count == 0) return status;
+
+    Scratch scratch;
+    if (!scratch.allocate(scratch_size)) {
+        return Status::out_of_memory("no memory for " + std::to_string(scratch_size) + " bytes of working rows");
+    }
+    DrawPlan plan;
+    plan.dtype = destination.dtype;
+    plan.plane_stride = destination.strides[1];
+    plan.row_stride = destination.strides[2];
+    plan.canvas_height = canvas_height;
+    plan.canvas_width = canvas_width;
+    plan.pad_value = params.pad_value;
+    plan_normalization(params, &plan);
+    const DrawImage draw_image = draw_image_of(instruction_set);
+    for (std::int64_t n = 0; n < count; ++n) {
+        const ImageView& image = images[n];
+        const Placement& placement = placements[n];
+        const Visible columns = visible(placement.left, placement.resized_width, canvas_width);
+        Visible rows = visible(placement.top, placement.resized_height, canvas_height);
+        if (columns.begin == columns.end) rows.end = rows.begin;
+        const std::int64_t column_count = columns.end - columns.begin;
+        const std::int64_t row_count = rows.end - rows.begin;
+
+        scratch.reset();
+        plan.scratch_pitch = Scratch::padded(column_count);
+        std::int32_t* column_offsets = scratch.take<std::int32_t>(column_count);
+        std::uint32_t* column_weights = scratch.take<std::uint32_t>(column_count);
+        plan_columns(image, placement, columns, column_offsets, column_weights, &plan);
+        std::int32_t* row_indices = scratch.take<std::int32_t>(2 * row_count);
+        std::int16_t* row_weights = scratch.take<std::int16_t>(2 * row_count);
+        plan_rows(placement, rows, row_indices, row_weights, &plan);
+        for (std::int16_t*& row : plan.resized_rows) row = scratch.take<std::int16_t>(3 * plan.scratch_pitch);
+        plan.finished_row = scratch.take<std::uint8_t>(3 * plan.scratch_pitch);
+
+        plan.source = image.data + placement.crop.y * image.row_pitch + placement.crop.x * image.channels;
+        plan.row_pitch = image.row_pitch;
+        plan.channels = image.channels;
+        for (int channel = 0; channel < kDestinationChannels; ++channel) {
+            plan.source_channel[channel] = params.swap_channels ? 2 - channel : channel;
+        }
+        plan.destination = static_cast<unsigned char*>(destination.data) + n * destination.strides[0];
+        // Where nothing of the image shows, all rows lie "below" it and are padded.
+        plan.top = row_count == 0 ? 0 : std::max<std::int64_t>(0, placement.top);
+        plan.left = std::max<std::int64_t>(0, placement.left);
+        draw_image(plan);
+    }
+    return Status();
+}
+
+}  // namespace rfkernels
