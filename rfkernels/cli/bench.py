@@ -1,0 +1,46 @@
+"""`rfkernels bench`: the ops against their peers, or the whole pipeline."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this command."""
+    parser.add_argument("what", choices=("ops", "pipeline"), help="the kernels one by one, or image to response")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--repeats", type=int, default=200, help="timed calls of each (default: 200)")
+    parser.add_argument("--threads", type=int, default=2, help="pipeline: CPU threads of each engine (default: 2)")
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="pipeline: of our engine (default: auto)"
+    )
+    parser.add_argument(
+        "--scale", choices=("n", "s", "m", "l", "x"), default="n", help="pipeline: which YOLOv8 (default: n)"
+    )
+    parser.add_argument("--imgsz", type=int, default=640, help="pipeline: side of the network's input (default: 640)")
+    parser.add_argument(
+        "--model", type=Path, metavar="MODEL", help="pipeline: a model of yours; no peers are timed then"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Time, print."""
+    if arguments.what == "ops":
+        from rfkernels.benchmarks.ops import run_all
+
+        print(run_all(repeats=arguments.repeats, as_json=arguments.json))
+        return
+    from rfkernels.benchmarks.pipeline import run_pipeline
+
+    print(
+        run_pipeline(
+            repeats=arguments.repeats,
+            threads=arguments.threads,
+            precision=arguments.precision,
+            scale=arguments.scale,
+            image_size=arguments.imgsz,
+            model_path=arguments.model,
+            as_json=arguments.json,
+        )
+    )

@@ -1,0 +1,114 @@
+"""`rfkernels infer`: a model, images, the V2 response."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rfkernels.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from rfkernels.schema import ObjectDetectionInferenceResponse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this command."""
+    parser.add_argument("model", metavar="MODEL", help="an .onnx file made by `rfkernels build`")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or https URLs with --allow-url")
+    parser.add_argument("--confidence", type=float, help="scores must be greater (default: the convention's)")
+    parser.add_argument("--iou", type=float, help="a box of a greater IoU is suppressed (default: the convention's)")
+    parser.add_argument("--max-detections", type=int, help="most detections of one image (default: 300)")
+    parser.add_argument("--class-agnostic", action="store_true", help="boxes of any class suppress each other")
+    parser.add_argument("--classes", metavar="NAME", nargs="+", help="keep only these classes")
+    parser.add_argument(
+        "--convention", choices=("v2", "ultralytics"), help="whose numbers to give (default: the model's)"
+    )
+    parser.add_argument("--output", type=Path, metavar="PNG", help="the annotated picture; a folder for several images")
+    parser.add_argument(
+        "--format", choices=("json", "table"), default="json", help="of what is printed (default: json)"
+    )
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: auto")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("--allow-url", action="store_true", help="download images given as https URLs")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Infer, draw where asked, print."""
+    from rfkernels.images import ImageOptions, load_image
+    from rfkernels.tasks.loading import load
+
+    outputs = _output_paths(arguments.output, arguments.images)
+    options = ImageOptions(allow_url=arguments.allow_url)
+    model = load(arguments.model, precision=arguments.precision, threads=arguments.threads)
+    responses = []
+    for source, output in zip(arguments.images, outputs, strict=True):
+        image = load_image(source, options=options)
+        response = model.infer(
+            image,
+            confidence=arguments.confidence,
+            iou_threshold=arguments.iou,
+            max_detections=arguments.max_detections,
+            class_agnostic_nms=arguments.class_agnostic,
+            class_filter=arguments.classes,
+            convention=arguments.convention,
+        )
+        responses.append(response)
+        if output is not None:
+            from rfkernels.tasks.drawing import draw_detections
+
+            draw_detections(image, response.predictions, stroke_width=max(2, image.width // 400)).save(output)
+    if arguments.format == "table":
+        _print_table(arguments.images, responses)
+    else:
+        _print_json(responses)
+    for output in outputs:
+        if output is not None:
+            # Not on standard output, which is JSON for the next program.
+            print(f"annotated picture: {output}", file=sys.stderr)
+
+
+def _output_paths(output: Path | None, images: list[str]) -> list[Path | None]:
+    if output is None:
+        return [None] * len(images)
+    if len(images) == 1 and not output.is_dir():
+        if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+            raise InvalidArgumentError(f"--output is {output}; end it in .png, .jpg or .webp")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return [output]
+    if output.suffix and not output.is_dir():
+        raise InvalidArgumentError(f"--output is {output}, but there are {len(images)} images; give a folder")
+    output.mkdir(parents=True, exist_ok=True)
+    paths: list[Path | None] = [output / f"{Path(image).stem}-annotated.png" for image in images]
+    if len(set(paths)) != len(paths):
+        raise InvalidArgumentError("two of the images have the same name, so their pictures would too; run them apart")
+    return paths
+
+
+def _print_json(responses: list[ObjectDetectionInferenceResponse]) -> None:
+    import msgspec
+
+    documents = [response.to_json() for response in responses]
+    document = documents[0] if len(documents) == 1 else "[" + ",".join(documents) + "]"
+    print(msgspec.json.format(document, indent=2))
+
+
+def _print_table(images: list[str], responses: list[ObjectDetectionInferenceResponse]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    # The headings are words of ours, the cells are text from files: neither may be read as markup.
+    table = Table("image", "class", "confidence", "x", "y", "width", "height")
+    for image, response in zip(images, responses, strict=True):
+        for prediction in response.predictions:
+            numbers = (prediction.x, prediction.y, prediction.width, prediction.height)
+            cells = [
+                Path(image).name,
+                prediction.class_name,
+                f"{prediction.confidence:.3f}",
+                *map("{:.1f}".format, numbers),
+            ]
+            table.add_row(*[cell.replace("[", "\\[") for cell in cells])
+    Console().print(table)
+    print(f"{sum(len(response.predictions) for response in responses)} detections in {len(responses)} image(s)")

@@ -1,0 +1,59 @@
+"""`rfkernels info`: what this machine has; what is in a model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this command."""
+    parser.add_argument("model", metavar="MODEL", nargs="?", type=Path, help="an .onnx file made by `rfkernels build`")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the facts, one a line."""
+    facts = machine_facts() if arguments.model is None else model_facts(arguments.model)
+    if arguments.json:
+        import json
+
+        print(json.dumps(facts, indent=2))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        print(f"{name:<{width}}  {text}")
+
+
+def machine_facts() -> dict[str, object]:
+    """Versions, the CPU, and what the native ops and the engine make of it."""
+    import openvino
+
+    import rfkernels
+    from rfkernels import _native
+    from rfkernels.engines.openvino import supported_precisions
+
+    core = openvino.Core()
+    return {
+        "rfkernels": rfkernels.__version__,
+        "python": platform.python_version(),
+        "cpu": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "instruction sets": _native.supported_instruction_sets(),
+        "in use": _native.active_instruction_set(),
+        "openvino": openvino.__version__.split("-")[0],
+        "precisions": list(supported_precisions()),
+    }
+
+
+def model_facts(path: Path) -> dict[str, object]:
+    """What `rfkernels build` wrote into the file."""
+    from rfkernels.model_metadata import read_model_metadata
+
+    metadata = read_model_metadata(path)
+    facts: dict[str, object] = {"file": path.name, "bytes": path.stat().st_size}
+    facts.update(metadata.to_dict())
+    return facts

@@ -1,0 +1,72 @@
+"""`rfkernels`: the entry point. Each command stands in a file of its own and is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from rfkernels.errors import RfkernelsError
+
+EXIT_ERROR = 2
+
+_COMMANDS = {
+    "infer": "run a model on images and print the V2 response",
+    "build": "make a portable .onnx model from YOLOv8 weights",
+    "info": "what this machine has, or what is in a model",
+    "bench": "time the ops or the whole pipeline",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The process's exit code: 0, or 2 after an error, of which one line on standard error says what to do.
+    """
+    parser = _make_parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        module = importlib.import_module(f"rfkernels.cli.{parsed.command}")
+        module.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has gone. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("rfkernels: interrupted", file=sys.stderr)
+        return 130
+    except (RfkernelsError, ValueError, OSError, MemoryError) as error:
+        if parsed.debug:
+            traceback.print_exc()
+        else:
+            print(f"rfkernels: {_one_line(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser = argparse.ArgumentParser(
+        prog="rfkernels", description="Vision inference with the requests and responses of Roboflow's V2 API."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary, parents=[common])
+        importlib.import_module(f"rfkernels.cli.{name}").add_arguments(command)
+    return parser
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Tasks: one file each, where a request becomes a response."""

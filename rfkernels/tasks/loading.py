@@ -1,0 +1,49 @@
+"""From a model file to the task that runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
+from rfkernels.engines.openvino import Precision
+from rfkernels.errors import InvalidArgumentError, ModelFileError
+from rfkernels.model_metadata import read_model_metadata
+from rfkernels.tasks.object_detection import ObjectDetectionModel
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    threads: int | None = None,
+    cache_directory: str | Path | Literal[False] | None = None,
+    convention: str | None = None,
+) -> ObjectDetectionModel:
+    """Load a model made by `rfkernels build`.
+
+    Args:
+        path: the .onnx file.
+        device: "cpu"; this version has no other.
+        precision: "fp32", "bf16", or "auto" for bf16 where the CPU computes in it.
+        threads: CPU threads of one request; None is every core that this process may use.
+        cache_directory: where the compiled network is kept for the next load; None is the user's cache folder, False
+            keeps nothing.
+        convention: "v2" or "ultralytics" for every call that does not say; None is the model's.
+
+    Returns:
+        The model, ready to `infer`. It may be called from several threads.
+
+    Raises:
+        ModelFileError: the file is missing, broken, or was not made by `rfkernels build`.
+        EngineError: the network could not be compiled for this machine.
+        InvalidArgumentError: an argument is not one of those above.
+    """
+    if device != "cpu":
+        raise InvalidArgumentError(f'device is {device!r}; this version runs on "cpu"')
+    metadata = read_model_metadata(path)
+    if metadata.task != "object-detection":
+        raise ModelFileError(f"{Path(path).name} is a model for {metadata.task}; this version runs object-detection")
+    options = OpenVINOOptions(precision=precision, threads=threads, cache_directory=cache_directory)
+    return ObjectDetectionModel(OpenVINOEngine(path, options), metadata, convention)

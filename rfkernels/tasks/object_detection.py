@@ -1,0 +1,284 @@
+"""Object detection: images and options in, V2 responses out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfkernels import ops
+from rfkernels.engines import Engine, Session
+from rfkernels.errors import InvalidArgumentError
+from rfkernels.images import Image, ImageOptions, ImageSource, load_image
+from rfkernels.model_metadata import ModelMetadata
+from rfkernels.ops import Detections, Placement
+from rfkernels.schema import (
+    InferenceResponseImage,
+    ObjectDetectionInferenceRequest,
+    ObjectDetectionInferenceResponse,
+    ObjectDetectionPrediction,
+    new_identifiers,
+)
+from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.drawing import draw_detections, encode_jpeg
+from rfkernels.tasks.preparation import Preparation
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """What one request wants of the detections; see `ObjectDetectionModel.infer`."""
+
+    convention: Convention
+    confidence: float
+    iou_threshold: float
+    max_detections: int
+    class_agnostic: bool = False
+    wanted_class_ids: tuple[int, ...] | None = None
+
+
+class ObjectDetectionModel:
+    """A detection network with its preprocessing and post-processing. Safe to call from several threads.
+
+    Args:
+        engine: the compiled network.
+        metadata: of the model's file.
+        convention: the numbers to give where a call does not say; the model's own by default.
+    """
+
+    def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:
+        self.engine = engine
+        self.metadata = metadata
+        self.convention = convention_named(convention or metadata.convention)
+        self._preparation = Preparation(metadata)
+        self._class_ids = {name: index for index, name in enumerate(metadata.names)}
+        self._input_name = engine.inputs[0].name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by class id."""
+        return self.metadata.names
+
+    @overload
+    def infer(self, images: list[ImageSource], **options: object) -> list[ObjectDetectionInferenceResponse]: ...
+
+    @overload
+    def infer(self, images: ImageSource, **options: object) -> ObjectDetectionInferenceResponse: ...
+
+    def infer(
+        self,
+        images: ImageSource | list[ImageSource],
+        *,
+        confidence: float | None = None,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+        class_agnostic_nms: bool = False,
+        class_filter: Sequence[str] | None = None,
+        convention: str | None = None,
+        image_options: ImageOptions | None = None,
+    ) -> ObjectDetectionInferenceResponse | list[ObjectDetectionInferenceResponse]:
+        """Detect objects.
+
+        Args:
+            images: a path, bytes, base64 text, URL (see `image_options`), BGR or grey uint8 array, Pillow image, or
+                a list of them.
+            confidence: in [0, 1]; the score of a detection is greater. Default: the convention's.
+            iou_threshold: in [0, 1]; a box whose IoU with a better one is greater is dropped. Default: see above.
+            max_detections: most detections of one image, the surest. Default: the convention's.
+            class_agnostic_nms: boxes of different classes suppress each other too.
+            class_filter: names of the classes to give; None gives all.
+            convention: "v2" or "ultralytics"; None is the model's.
+            image_options: what kinds of images are let in, and how large.
+
+        Returns:
+            The V2 response; a list of them for a list of images. Boxes are in pixels of the original image.
+
+        Raises:
+            InputImageLoadError: an image cannot be read.
+            InvalidArgumentError: an option is out of its range, or names an unknown class.
+        """
+        chosen = self.convention if convention is None else convention_named(convention)
+        settings = DetectionSettings(
+            chosen,
+            _fraction("confidence", chosen.confidence if confidence is None else confidence),
+            _fraction("iou_threshold", chosen.iou_threshold if iou_threshold is None else iou_threshold),
+            _at_least_one("max_detections", chosen.max_detections if max_detections is None else max_detections),
+            class_agnostic_nms,
+            self._ids_of(class_filter, refuse_unknown=True),
+        )
+        started = time.perf_counter()
+        several = isinstance(images, list)
+        options = image_options or ImageOptions()
+        loaded = [load_image(image, options=options) for image in (images if isinstance(images, list) else [images])]
+        detections = self.detect_images(loaded, settings)
+        responses = self._respond(loaded, detections, started)
+        return responses if several else responses[0]
+
+    def infer_from_request(
+        self, request: ObjectDetectionInferenceRequest, *, image_options: ImageOptions | None = None
+    ) -> ObjectDetectionInferenceResponse | list[ObjectDetectionInferenceResponse]:
+        """Answer a V2 request; a list of responses where `request.image` is a list.
+
+        As in V2, thresholds are taken as they are, unknown names in `class_filter` match nothing, and
+        `max_candidates`, `fix_batch_size` and the active-learning fields are accepted and have no effect.
+
+        Raises:
+            InputImageLoadError: an image cannot be read.
+        """
+        started = time.perf_counter()
+        settings = self._settings_of(request)
+        options = replace(image_options or ImageOptions(), auto_orient=not request.disable_preproc_auto_orient)
+        sources = request.image if isinstance(request.image, list) else [request.image]
+        loaded = [load_image(source, options=options) for source in sources]
+        preparation = self._preparation.without(
+            static_crop=bool(request.disable_preproc_static_crop),
+            grayscale=bool(request.disable_preproc_grayscale),
+            contrast=bool(request.disable_preproc_contrast),
+        )
+        detections = self.detect_images(loaded, settings, preparation)
+        responses = self._respond(loaded, detections, started, request.id)
+        if request.visualize_predictions:
+            for image, response in zip(loaded, responses, strict=True):
+                picture = draw_detections(
+                    image,
+                    response.predictions,
+                    labels=bool(request.visualization_labels),
+                    stroke_width=request.visualization_stroke_width or 1,
+                )
+                response.visualization = encode_jpeg(picture)
+        return responses if isinstance(request.image, list) else responses[0]
+
+    def detect_images(
+        self, images: Sequence[Image], settings: DetectionSettings, preparation: Preparation | None = None
+    ) -> list[Detections]:
+        """Detections as arrays, for those who do not need a response."""
+        preparation = preparation or self._preparation
+        results: list[Detections] = []
+        for start, stop, batch in self._batches(len(images)):
+            with self.engine.session(batch) as session:
+                placements = self.prepare(images[start:stop], session, settings.convention, preparation)
+                outputs = session.run()
+                results += self.finish(outputs, images[start:stop], placements, settings)
+        return results
+
+    def prepare(
+        self, images: Sequence[Image], session: Session, convention: Convention, preparation: Preparation | None = None
+    ) -> list[Placement]:
+        """Write the images into the session's input; returns where each lies in it."""
+        return (preparation or self._preparation).write(images, session.inputs[self._input_name], convention)
+
+    def finish(
+        self,
+        outputs: Mapping[str, NDArray[np.float32]],
+        images: Sequence[Image],
+        placements: Sequence[Placement],
+        settings: DetectionSettings,
+    ) -> list[Detections]:
+        """The network's outputs to detections in pixels of the original images."""
+        count = len(images)
+        arguments: dict[str, Any] = {
+            "placements": placements,
+            "image_sizes": [(image.height, image.width) for image in images],
+            "confidence": settings.confidence,
+            "iou_threshold": settings.iou_threshold,
+            "class_agnostic": settings.class_agnostic,
+            "max_detections": settings.max_detections,
+            "wanted_classes": settings.wanted_class_ids,
+            "convention": settings.convention.name,
+        }
+        if self.metadata.output_format == "decoded":
+            (prediction,) = outputs.values()
+            return ops.detect_from_decoded(prediction[:count], **arguments)
+        strides = self.metadata.head_strides
+        heads = [(outputs[f"box_{stride}"][:count], outputs[f"class_{stride}"][:count]) for stride in strides]
+        return ops.detect_from_heads(heads, strides=strides, **arguments)
+
+    def respond(self, image: Image, detections: Detections) -> ObjectDetectionInferenceResponse:
+        """Detections of one image as a V2 response: centre-based boxes, names, fresh ids."""
+        corners = detections.boxes
+        sizes = corners[:, 2:] - corners[:, :2]
+        # Centres in double: a float32 would print 1234.5000001 where V2 prints 1234.5.
+        centers = (corners[:, :2].astype(np.float64) + corners[:, 2:]) / 2
+        names = self.metadata.names
+        predictions = [
+            ObjectDetectionPrediction(
+                x=x,
+                y=y,
+                width=width,
+                height=height,
+                confidence=score,
+                class_name=names[class_id],
+                class_id=class_id,
+                detection_id=identifier,
+            )
+            for (x, y), (width, height), score, class_id, identifier in zip(
+                centers.tolist(),
+                sizes.tolist(),
+                detections.scores.tolist(),
+                detections.class_ids.tolist(),
+                new_identifiers(len(corners)),
+                strict=True,
+            )
+        ]
+        return ObjectDetectionInferenceResponse(
+            image=InferenceResponseImage(width=image.width, height=image.height), predictions=predictions
+        )
+
+    def _respond(
+        self, images: Sequence[Image], detections: Sequence[Detections], started: float, identifier: str | None = None
+    ) -> list[ObjectDetectionInferenceResponse]:
+        responses = [self.respond(image, found) for image, found in zip(images, detections, strict=True)]
+        identifier = identifier or new_identifiers(1)[0]
+        # As in V2, each image of a batch carries the time of the whole batch.
+        elapsed = time.perf_counter() - started
+        for response in responses:
+            response.inference_id = identifier
+            response.time = elapsed
+        return responses
+
+    def _settings_of(self, request: ObjectDetectionInferenceRequest) -> DetectionSettings:
+        # "best" is the threshold that the training's evaluation recommends, "default" the model's; a model without
+        # such advice has the convention's for both.
+        convention = self.convention
+        confidence = convention.confidence if isinstance(request.confidence, str) else float(request.confidence)
+        return DetectionSettings(
+            convention,
+            confidence,
+            convention.iou_threshold if request.iou_threshold is None else request.iou_threshold,
+            convention.max_detections if request.max_detections is None else request.max_detections,
+            bool(request.class_agnostic_nms),
+            self._ids_of(request.class_filter, refuse_unknown=False),
+        )
+
+    def _ids_of(self, class_filter: Sequence[str] | None, *, refuse_unknown: bool) -> tuple[int, ...] | None:
+        if class_filter is None:
+            return None
+        if isinstance(class_filter, str):
+            raise InvalidArgumentError(f"class_filter is the string {class_filter!r}; give a list of class names")
+        unknown = [name for name in class_filter if name not in self._class_ids]
+        if unknown and refuse_unknown:
+            known = ", ".join(self.metadata.names[:20])
+            raise InvalidArgumentError(f"class_filter names {', '.join(map(repr, unknown))}; the model knows {known}")
+        return tuple(self._class_ids[name] for name in class_filter if name in self._class_ids)
+
+    def _batches(self, count: int) -> Iterator[tuple[int, int, int]]:
+        """Slices of the images, and the batch that each is run as: what the network was built for, or all at once."""
+        size = self.engine.inputs[0].shape[0]
+        for start in range(0, count, size or count):
+            stop = min(start + (size or count), count)
+            yield start, stop, size or stop - start
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise InvalidArgumentError(f"{name} is {value}; give a number from 0 to 1")
+    return float(value)
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise InvalidArgumentError(f"{name} is {value}; give 1 or more")
+    return value
