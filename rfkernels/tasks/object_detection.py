@@ -21,7 +21,7 @@ from rfkernels.schema import (
     ObjectDetectionInferenceRequest,
     ObjectDetectionInferenceResponse,
     ObjectDetectionPrediction,
-    new_identifiers,
+    new_ids,
 )
 from rfkernels.tasks.convention import Convention, convention_named
 from rfkernels.tasks.drawing import draw_detections, encode_jpeg
@@ -219,7 +219,7 @@ class ObjectDetectionModel:
                 sizes.tolist(),
                 detections.scores.tolist(),
                 detections.class_ids.tolist(),
-                new_identifiers(len(corners)),
+                new_ids(len(corners)),
                 strict=True,
             )
         ]
@@ -231,7 +231,7 @@ class ObjectDetectionModel:
         self, images: Sequence[Image], detections: Sequence[Detections], started: float, identifier: str | None = None
     ) -> list[ObjectDetectionInferenceResponse]:
         responses = [self.respond(image, found) for image, found in zip(images, detections, strict=True)]
-        identifier = identifier or new_identifiers(1)[0]
+        identifier = identifier or new_ids(1)[0]
         # As in V2, each image of a batch carries the time of the whole batch.
         elapsed = time.perf_counter() - started
         for response in responses:
