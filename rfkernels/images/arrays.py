@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rfkernels.images.image import Image, ImageOptions, check_pixel_count, refusal
+from rfkernels.images.image import Image, ImageOptions, check_pixel_count, refusal, repeat_grey
 
 
 def from_array(array: NDArray[Any], options: ImageOptions) -> Image:
@@ -35,12 +35,20 @@ def from_array(array: NDArray[Any], options: ImageOptions) -> Image:
     check_pixel_count(array.shape[1], array.shape[0], options)
     pixels: NDArray[np.uint8] = np.asarray(array)
     if pixels.ndim == 2:
-        pixels = pixels[..., None]
+        return Image(repeat_grey(pixels), "bgr")
     if pixels.shape[2] == 1:
-        pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-    elif pixels.shape[2] == 4:
-        pixels = np.ascontiguousarray(pixels[..., :3])
+        return Image(repeat_grey(pixels[..., 0]), "bgr")
+    if pixels.shape[2] == 4:
+        return Image(_drop_alpha(pixels), "bgr")
     row_pitch, *pixel_strides = pixels.strides
     if pixel_strides != [3, 1] or row_pitch < pixels.shape[1] * 3:
         pixels = np.ascontiguousarray(pixels)
     return Image(pixels, "bgr")
+
+
+def _drop_alpha(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    opaque = np.empty((*pixels.shape[:2], 3), np.uint8)
+    # One pass per channel, for the reason given in `repeat_grey`.
+    for channel in range(3):
+        opaque[..., channel] = pixels[..., channel]
+    return opaque

@@ -1,8 +1,6 @@
 """Every encoded format but JPEG, and Pillow pictures: to three channels, equal to OpenCV wherever OpenCV reads them."""
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +19,8 @@ from PIL import (
 from PIL import Image as PillowImage
 
 from rfkernels.errors import InputImageLoadError
-from rfkernels.images.image import ImageOptions, check_pixel_count, refusal
+from rfkernels.images.containers import check_container
+from rfkernels.images.image import ImageOptions, check_pixel_count, refusal, repeat_grey
 
 # The decoders are called by name: `PIL.Image.open` would try some forty formats (one of them starts Ghostscript) and
 # apply the process-wide `MAX_IMAGE_PIXELS` instead of the caller's own limit.
@@ -61,12 +60,7 @@ def decode(data: bytes, format_name: str, options: ImageOptions) -> tuple[NDArra
             "be told from a whole one. Unset it."
         )
     try:
-        if format_name == "PNG":
-            _check_png(data)
-        elif format_name == "WebP":
-            _check_webp(data, options)
-        elif format_name == "JPEG 2000":
-            _check_jpeg_2000(data, options)
+        check_container(data, format_name, options)
         with _DECODERS[format_name](io.BytesIO(data)) as picture:
             check_pixel_count(picture.width, picture.height, options)
             picture.load()
@@ -97,20 +91,14 @@ def to_rgb(picture: PillowImage.Image, format_name: str | None = None) -> NDArra
     if mode == "P" or (format_name == "GIF" and mode == "L"):
         return np.take(_palette(picture, format_name), np.asarray(picture), axis=0)
     if mode in ("1", "L", "LA", "La"):
-        return _repeat(np.asarray(picture.convert("L") if mode == "1" else picture.getchannel(0)))
+        return repeat_grey(np.asarray(picture.convert("L") if mode == "1" else picture.getchannel(0)))
     if mode.startswith("I;16") or (mode == "I" and format_name == "PNM"):
-        return _repeat((np.asarray(picture) >> 8).astype(np.uint8))
+        return repeat_grey((np.asarray(picture) >> 8).astype(np.uint8))
     if mode in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "PA"):
         return np.asarray(picture if mode == "RGB" else picture.convert("RGB"))
     if mode == "RGBa":
         return np.ascontiguousarray(np.asarray(picture)[..., :3])
     raise refusal(f"pixels of Pillow mode {mode!r} have no 8-bit RGB meaning. Convert the image to 8 bits per channel.")
-
-
-def _repeat(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    pixels = np.empty((*grey.shape, 3), np.uint8)
-    pixels[...] = grey[..., None]
-    return pixels
 
 
 def _bits_per_sample(picture: PillowImage.Image) -> int:
@@ -138,48 +126,3 @@ def _palette(picture: PillowImage.Image, format_name: str | None) -> NDArray[np.
     if format_name == "GIF" and isinstance(transparency, int) and isinstance(background, int):
         colours[transparency] = colours[background]
     return colours
-
-
-def _check_png(data: bytes) -> None:
-    """Refuse a PNG whose chunks are incomplete or whose checksums are wrong: Pillow does not look at those of IDAT."""
-    view = memoryview(data)
-    position = 8
-    while True:
-        if position + 12 > len(data):
-            raise refusal("the PNG image is truncated: it ends before its IEND chunk.")
-        (length,) = struct.unpack_from(">I", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            raise refusal("the PNG image is truncated: a chunk reaches past its end.")
-        (checksum,) = struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(view[position + 4 : end - 4]) != checksum:
-            raise refusal("the PNG image is corrupt: the checksum of a chunk is wrong.")
-        if data[position + 4 : position + 8] == b"IEND":
-            return
-        position = end
-
-
-def _check_webp(data: bytes, options: ImageOptions) -> None:
-    """Refuse by declared size: Pillow's WebP decoder allocates its canvas while opening, before it tells the size."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        raise refusal("the WebP image is truncated: it ends in its header.")
-    if kind == b"VP8X":
-        width = 1 + int.from_bytes(body[4:7], "little")
-        height = 1 + int.from_bytes(body[7:10], "little")
-    elif kind == b"VP8L":
-        sizes = int.from_bytes(body[1:5], "little")
-        width, height = 1 + (sizes & 0x3FFF), 1 + (sizes >> 14 & 0x3FFF)
-    else:
-        width = int.from_bytes(body[6:8], "little") & 0x3FFF
-        height = int.from_bytes(body[8:10], "little") & 0x3FFF
-    check_pixel_count(width, height, options)
-
-
-def _check_jpeg_2000(data: bytes, options: ImageOptions) -> None:
-    """Refuse by the size in the codestream, which decides what is allocated; a JP2 box in front can say otherwise."""
-    start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0 or start + 24 > len(data):
-        raise refusal("the JPEG 2000 image is truncated: it has no complete SIZ marker.")
-    right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
-    check_pixel_count(right - left, bottom - top, options)
