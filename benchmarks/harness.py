@@ -99,9 +99,7 @@ def measure_in_turns(
     return [Timing(statistics.median(times), min(times), repeats) for times in times_ms]
 
 
-def measure(
-    function: Callable[[Any], object], inputs: Sequence[Any], *, warmup: int = 3, repeats: int = 30
-) -> Timing:
+def measure(function: Callable[[Any], object], inputs: Sequence[Any], *, warmup: int = 3, repeats: int = 30) -> Timing:
     """Times one function of one argument; see `measure_in_turns`."""
     return measure_in_turns([function], inputs, warmup=warmup, repeats=repeats)[0]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rfkernels.images import load_image
 
+from rfkernels.images import load_image
 from rfkernels.tasks.loading import load
 from rfkernels.tasks.object_detection import DetectionSettings, ObjectDetectionModel
 

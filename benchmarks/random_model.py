@@ -1,0 +1,129 @@
+"""A YOLOv8 detector of random weights that carries a signal and finds about 100 objects: for timing, not for looking.
+
+A freshly initialised YOLOv8 is dead (its outputs are constant), so candidates, suppression and response would cost
+nothing. Here no convolution lets the signal die, the heads are scaled to unit deviation, and
+the class biases are shifted until an image has as many detections as wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rfkernels.builder import BuildOptions, build
+from rfkernels.models.yolov8.layers import (
+    BINS_PER_SIDE,
+    DFL_KEY,
+    HEAD_INDEX,
+    LARGEST_STRIDE,
+    SCALES,
+    STRIDES,
+    detect_convolutions,
+)
+
+from rfkernels.images import load_image
+from rfkernels.tasks.loading import load
+from rfkernels.tasks.object_detection import ObjectDetectionModel
+
+_WANTED_DETECTIONS = 100
+_BISECTIONS = 12
+# 1 / E[SiLU(x)^2] for x of unit variance: what a convolution's weights must make up for.
+_SILU_GAIN = 2.81
+
+
+def make_random_model(
+    folder: Path, scale: str, class_count: int, image_size: int, image: NDArray[np.uint8]
+) -> tuple[Path, Path]:
+    """Write the weights (.safetensors) and the model (.onnx) into `folder`.
+
+    Args:
+        scale: "n" to "x".
+        image_size: side of the network's square input.
+        image: uint8 [height, width, 3] BGR, the picture that shall have about 100 detections.
+
+    Returns:
+        The two paths.
+    """
+    weights_path = folder / f"yolov8{scale}-{image_size}.safetensors"
+    model_path = weights_path.with_suffix(".onnx")
+
+    def save(weights: dict[str, NDArray[np.float32]]) -> ObjectDetectionModel:
+        write_safetensors(weights_path, weights, class_count, image_size)
+        build(weights_path, model_path, BuildOptions())
+        return load(model_path, precision="fp32", cache_directory=False)
+
+    weights = random_weights(scale, class_count)
+    _standardise_heads(weights, save(weights), image)
+    low, high = -12.0, 12.0
+    for _ in range(_BISECTIONS):
+        shift = (low + high) / 2
+        count = len(save(shifted(weights, shift)).infer(image).predictions)
+        if abs(count - _WANTED_DETECTIONS) <= _WANTED_DETECTIONS // 20:
+            break
+        low, high = (shift, high) if count < _WANTED_DETECTIONS else (low, shift)
+    return weights_path, model_path
+
+
+def _standardise_heads(
+    weights: dict[str, NDArray[np.float32]], model: ObjectDetectionModel, image: NDArray[np.uint8]
+) -> None:
+    """Scale the last convolutions so that the heads' outputs for this image have mean 0 and deviation 1."""
+    with model.engine.session() as session:
+        model.prepare([load_image(image)], session, model.convention)
+        outputs = session.run()
+        for branch, output in (("cv2", "box"), ("cv3", "class")):
+            for level, stride in enumerate(STRIDES):
+                name = f"model.{HEAD_INDEX}.{branch}.{level}.2"
+                values = outputs[f"{output}_{stride}"]
+                deviation = values.std(axis=(0, 2, 3))
+                weights[f"{name}.weight"] /= deviation[:, None, None, None]
+                weights[f"{name}.bias"] = -values.mean(axis=(0, 2, 3)) / deviation
+
+
+def random_weights(scale: str, class_count: int, seed: int = 3) -> dict[str, NDArray[np.float32]]:
+    """Folded weights by state-dict key, of a variance that keeps the signal alive from layer to layer."""
+    rng = np.random.default_rng(seed)
+    weights: dict[str, NDArray[np.float32]] = {}
+    for convolution in detect_convolutions(SCALES[scale], class_count):
+        for key, shape in convolution.weight_shapes(folded=True).items():
+            if len(shape) == 1:
+                weights[key] = np.zeros(shape, np.float32)
+                continue
+            deviation = np.sqrt(_SILU_GAIN / np.prod(shape[1:]))
+            weights[key] = (rng.normal(size=shape) * deviation).astype(np.float32)
+    weights[DFL_KEY] = np.arange(BINS_PER_SIDE, dtype=np.float32).reshape(1, -1, 1, 1)
+    return weights
+
+
+def shifted(weights: dict[str, NDArray[np.float32]], shift: float) -> dict[str, NDArray[np.float32]]:
+    """The same with `shift` added to every class's bias: more or fewer candidates."""
+    changed = dict(weights)
+    for level in range(len(STRIDES)):
+        key = f"model.{HEAD_INDEX}.cv3.{level}.2.bias"
+        changed[key] = weights[key] + np.float32(shift)
+    return changed
+
+
+def write_safetensors(path: Path, weights: dict[str, NDArray[np.float32]], class_count: int, image_size: int) -> None:
+    """Weights with the metadata that `rfkernels build` and the peers read."""
+    names = {str(index): f"class {index}" for index in range(class_count)}
+    header: dict[str, object] = {
+        "__metadata__": {
+            "task": "detect",
+            "names": json.dumps(names),
+            "imgsz": json.dumps([image_size, image_size]),
+            "stride": str(LARGEST_STRIDE),
+        }
+    }
+    offset = 0
+    for key, value in weights.items():
+        header[key] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [offset, offset + value.nbytes]}
+        offset += value.nbytes
+    encoded = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for value in weights.values():
+            file.write(np.ascontiguousarray(value, "<f4").tobytes())
