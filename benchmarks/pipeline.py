@@ -25,7 +25,7 @@ from rfkernels.tasks.object_detection import DetectionSettings, ObjectDetectionM
 
 _IMAGE_SIZE = (1080, 1920)
 _IMAGE_COUNT = 6
-_CLASS_COUNT = 80
+_CLASS_NAMES = [f"class {index}" for index in range(80)]
 _BLOCK_WARMUP = 2
 _BLOCK_REPEATS = 8
 _STAGES = ("preprocess", "engine", "postprocess", "response")
@@ -84,7 +84,9 @@ def run_pipeline(
         if model_path is None:
             from rfkernels.benchmarks.random_model import make_random_model
 
-            weights, model_path = make_random_model(Path(folder), scale, _CLASS_COUNT, image_size, images[0])
+            weights, model_path = make_random_model(
+                Path(folder), scale, _CLASS_NAMES, (image_size, image_size), images[0]
+            )
         model = load(model_path, precision=precision, threads=threads, cache_directory=False)  # type: ignore[arg-type]
         report = PipelineReport(model_path.stem, dict(model.engine.description), 0.0, 0)
         peers = _make_peers(weights, threads, model.engine.description["precision"], report)

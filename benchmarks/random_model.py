@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,42 +29,48 @@ from rfkernels.images import load_image
 from rfkernels.tasks.loading import load
 from rfkernels.tasks.object_detection import ObjectDetectionModel
 
-_WANTED_DETECTIONS = 100
 _BISECTIONS = 12
 # 1 / E[SiLU(x)^2] for x of unit variance: what a convolution's weights must make up for.
 _SILU_GAIN = 2.81
 
 
 def make_random_model(
-    folder: Path, scale: str, class_count: int, image_size: int, image: NDArray[np.uint8]
+    folder: Path,
+    scale: str,
+    class_names: Sequence[str],
+    image_size: tuple[int, int],
+    image: NDArray[np.uint8],
+    *,
+    wanted_detections: int = 100,
 ) -> tuple[Path, Path]:
     """Write the weights (.safetensors) and the model (.onnx) into `folder`.
 
     Args:
         scale: "n" to "x".
-        image_size: side of the network's square input.
-        image: uint8 [height, width, 3] BGR, the picture that shall have about 100 detections.
+        image_size: (height, width) of the network's input.
+        image: uint8 [height, width, 3] BGR, the picture that shall have so many detections.
+        wanted_detections: within 5 %, at the default thresholds of the v2 convention.
 
     Returns:
         The two paths.
     """
-    weights_path = folder / f"yolov8{scale}-{image_size}.safetensors"
+    weights_path = folder / f"yolov8{scale}-{max(image_size)}.safetensors"
     model_path = weights_path.with_suffix(".onnx")
 
     def save(weights: dict[str, NDArray[np.float32]]) -> ObjectDetectionModel:
-        write_safetensors(weights_path, weights, class_count, image_size)
+        write_safetensors(weights_path, weights, class_names, image_size)
         build(weights_path, model_path, BuildOptions())
         return load(model_path, precision="fp32", cache_directory=False)
 
-    weights = random_weights(scale, class_count)
+    weights = random_weights(scale, len(class_names))
     _standardise_heads(weights, save(weights), image)
     low, high = -12.0, 12.0
     for _ in range(_BISECTIONS):
         shift = (low + high) / 2
         count = len(save(shifted(weights, shift)).infer(image).predictions)
-        if abs(count - _WANTED_DETECTIONS) <= _WANTED_DETECTIONS // 20:
+        if abs(count - wanted_detections) <= wanted_detections // 20:
             break
-        low, high = (shift, high) if count < _WANTED_DETECTIONS else (low, shift)
+        low, high = (shift, high) if count < wanted_detections else (low, shift)
     return weights_path, model_path
 
 
@@ -107,14 +114,16 @@ def shifted(weights: dict[str, NDArray[np.float32]], shift: float) -> dict[str, 
     return changed
 
 
-def write_safetensors(path: Path, weights: dict[str, NDArray[np.float32]], class_count: int, image_size: int) -> None:
+def write_safetensors(
+    path: Path, weights: dict[str, NDArray[np.float32]], class_names: Sequence[str], image_size: tuple[int, int]
+) -> None:
     """Weights with the metadata that `rfkernels build` and the peers read."""
-    names = {str(index): f"class {index}" for index in range(class_count)}
+    names = {str(index): name for index, name in enumerate(class_names)}
     header: dict[str, object] = {
         "__metadata__": {
             "task": "detect",
             "names": json.dumps(names),
-            "imgsz": json.dumps([image_size, image_size]),
+            "imgsz": json.dumps(list(image_size)),
             "stride": str(LARGEST_STRIDE),
         }
     }

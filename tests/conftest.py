@@ -14,3 +14,14 @@ def instruction_set(request):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(scope="session")
+def small_model_path(tmp_path_factory):
+    """A YOLOv8n of three classes and random weights, 64 x 96, that finds a few things in noise."""
+    from rfkernels.benchmarks.random_model import make_random_model
+
+    noise = np.random.default_rng(5).integers(0, 256, (61, 97, 3), dtype=np.uint8)
+    names = ["circle", "square", "star"]
+    folder = tmp_path_factory.mktemp("small-model")
+    return make_random_model(folder, "n", names, (64, 96), noise, wanted_detections=20)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ from rfkernels.schema import (
 from rfkernels.tasks.convention import Convention, convention_named
 from rfkernels.tasks.drawing import draw_detections, encode_jpeg
 from rfkernels.tasks.preparation import Preparation
+
+# Of the outputs box_8, class_8, ... that the models of this version have.
+HEAD_STRIDES = (8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ class ObjectDetectionModel:
         self.metadata = metadata
         self.convention = convention_named(convention or metadata.convention)
         self._preparation = Preparation(metadata)
-        self._class_ids = {name: index for index, name in enumerate(metadata.names)}
+        self._class_ids = {name: index for index, name in enumerate(metadata.class_names)}
         self._input_name = engine.inputs[0].name
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, by class id."""
-        return self.metadata.names
+        return self.metadata.class_names
 
     @overload
     def infer(self, images: list[ImageSource], **options: object) -> list[ObjectDetectionInferenceResponse]: ...
@@ -122,11 +126,12 @@ class ObjectDetectionModel:
     ) -> ObjectDetectionInferenceResponse | list[ObjectDetectionInferenceResponse]:
         """Answer a V2 request; a list of responses where `request.image` is a list.
 
-        As in V2, thresholds are taken as they are, unknown names in `class_filter` match nothing, and
+        As in V2, thresholds outside 0..1 are no error, unknown names in `class_filter` match nothing, and
         `max_candidates`, `fix_batch_size` and the active-learning fields are accepted and have no effect.
 
         Raises:
             InputImageLoadError: an image cannot be read.
+            InvalidArgumentError: a threshold is NaN, or max_detections below 1.
         """
         started = time.perf_counter()
         settings = self._settings_of(request)
@@ -192,7 +197,7 @@ class ObjectDetectionModel:
         if self.metadata.output_format == "decoded":
             (prediction,) = outputs.values()
             return ops.detect_from_decoded(prediction[:count], **arguments)
-        strides = self.metadata.head_strides
+        strides = HEAD_STRIDES
         heads = [(outputs[f"box_{stride}"][:count], outputs[f"class_{stride}"][:count]) for stride in strides]
         return ops.detect_from_heads(heads, strides=strides, **arguments)
 
@@ -202,7 +207,7 @@ class ObjectDetectionModel:
         sizes = corners[:, 2:] - corners[:, :2]
         # Centres in double: a float32 would print 1234.5000001 where V2 prints 1234.5.
         centers = (corners[:, :2].astype(np.float64) + corners[:, 2:]) / 2
-        names = self.metadata.names
+        names = self.metadata.class_names
         predictions = [
             ObjectDetectionPrediction(
                 x=x,
@@ -241,14 +246,18 @@ class ObjectDetectionModel:
 
     def _settings_of(self, request: ObjectDetectionInferenceRequest) -> DetectionSettings:
         # "best" is the threshold that the training's evaluation recommends, "default" the model's; a model without
-        # such advice has the convention's for both.
+        # such advice has the convention's for both. V2 checks no range: a threshold above 1 lets nothing pass, as 1
+        # does (a score is never greater), one below 0 lets everything pass, as 0 does.
         convention = self.convention
-        confidence = convention.confidence if isinstance(request.confidence, str) else float(request.confidence)
+        confidence = convention.confidence if isinstance(request.confidence, str) else request.confidence
+        iou_threshold = convention.iou_threshold if request.iou_threshold is None else request.iou_threshold
         return DetectionSettings(
             convention,
-            confidence,
-            convention.iou_threshold if request.iou_threshold is None else request.iou_threshold,
-            convention.max_detections if request.max_detections is None else request.max_detections,
+            min(max(_number("confidence", confidence), 0.0), 1.0),
+            min(max(_number("iou_threshold", iou_threshold), 0.0), 1.0),
+            _at_least_one(
+                "max_detections", convention.max_detections if request.max_detections is None else request.max_detections
+            ),
             bool(request.class_agnostic_nms),
             self._ids_of(request.class_filter, refuse_unknown=False),
         )
@@ -260,7 +269,7 @@ class ObjectDetectionModel:
             raise InvalidArgumentError(f"class_filter is the string {class_filter!r}; give a list of class names")
         unknown = [name for name in class_filter if name not in self._class_ids]
         if unknown and refuse_unknown:
-            known = ", ".join(self.metadata.names[:20])
+            known = ", ".join(self.metadata.class_names[:20])
             raise InvalidArgumentError(f"class_filter names {', '.join(map(repr, unknown))}; the model knows {known}")
         return tuple(self._class_ids[name] for name in class_filter if name in self._class_ids)
 
@@ -270,6 +279,12 @@ class ObjectDetectionModel:
         for start in range(0, count, size or count):
             stop = min(start + (size or count), count)
             yield start, stop, size or stop - start
+
+
+def _number(name: str, value: float) -> float:
+    if math.isnan(value):
+        raise InvalidArgumentError(f"{name} is not a number; give one from 0 to 1")
+    return float(value)
 
 
 def _fraction(name: str, value: float) -> float:

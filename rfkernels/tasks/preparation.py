@@ -1,0 +1,112 @@
+"""Images into a network's input, as the model's metadata says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rfkernels import ops
+from rfkernels.images import Image
+from rfkernels.model_metadata import ModelMetadata
+from rfkernels.ops import Placement, Rectangle
+from rfkernels.tasks.convention import Convention
+
+
+class Preparation:
+    """Static crop, grayscale, contrast, resize, colour order and normalization of one model, in that order.
+
+    Source: v2-api.md 5.5. The last three are one pass of `ops.preprocess_into`; the others are rarely used.
+    """
+
+    def __init__(self, metadata: ModelMetadata) -> None:
+        self._metadata = metadata
+        self._steps = metadata.preprocessing
+
+    def without(self, *, static_crop: bool, grayscale: bool, contrast: bool) -> Preparation:
+        """The same with the named steps switched off, as a V2 request may ask."""
+        if not (static_crop or grayscale or contrast):
+            return self
+        steps = replace(
+            self._steps,
+            static_crop=None if static_crop else self._steps.static_crop,
+            grayscale=self._steps.grayscale and not grayscale,
+            contrast=None if contrast else self._steps.contrast,
+        )
+        return Preparation(replace(self._metadata, preprocessing=steps))
+
+    def write(self, images: Sequence[Image], destination: NDArray[Any], convention: Convention) -> list[Placement]:
+        """Write images of any sizes into the network's input.
+
+        Args:
+            images: at most as many as the destination holds; what is left of it is not touched.
+            destination: float32 [N, 3, height, width], C-contiguous.
+            convention: how the letterbox rounds.
+
+        Returns:
+            Where each image lies in the input.
+        """
+        steps = self._steps
+        # The order of an image's channels is a fact of its source, so a batch may mix them: a call for each order.
+        placements = [self._plan(image, convention) for image in images]
+        pixels, crops = [], []
+        for image, placement in zip(images, placements, strict=True):
+            prepared, remaining = self._enhance(image, placement)
+            pixels.append(prepared)
+            crops.append(remaining)
+        for first, last, order in _runs(images):
+            ops.preprocess_into(
+                destination[first:last],
+                pixels[first:last],
+                crops[first:last],
+                swap_channels=order != steps.color_order,
+                pad_value=steps.pad_value,
+                divisor=steps.divisor,
+                mean=steps.mean,
+                std=steps.std,
+            )
+        return placements
+
+    def _plan(self, image: Image, convention: Convention) -> Placement:
+        return ops.plan_placement(
+            image.height,
+            image.width,
+            size=self._metadata.image_size,
+            mode=self._steps.resize_mode,
+            rounding=convention.size_rounding,
+            static_crop=self._steps.static_crop,
+        )
+
+    def _enhance(self, image: Image, placement: Placement) -> tuple[NDArray[Any], Placement]:
+        """Grayscale and contrast look at the cropped image alone; what they return begins at its first pixel."""
+        steps = self._steps
+        if not steps.grayscale and steps.contrast is None:
+            return image.pixels, placement
+        crop = placement.crop
+        pixels = image.pixels[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+        if steps.grayscale:
+            pixels = ops.grayscale(pixels, color_order=image.color_order)
+        if steps.contrast is not None:
+            pixels = ops.contrast(pixels, kind=steps.contrast)
+        return pixels, Placement(
+            crop=Rectangle(x=0, y=0, width=crop.width, height=crop.height),
+            resized_width=placement.resized_width,
+            resized_height=placement.resized_height,
+            left=placement.left,
+            top=placement.top,
+            scale_x=placement.scale_x,
+            scale_y=placement.scale_y,
+        )
+
+
+def _runs(images: Sequence[Image]) -> list[tuple[int, int, str]]:
+    """Stretches of consecutive images with the same order of channels: first, last + 1, order."""
+    runs: list[tuple[int, int, str]] = []
+    for index, image in enumerate(images):
+        if runs and runs[-1][2] == image.color_order:
+            runs[-1] = (runs[-1][0], index + 1, image.color_order)
+        else:
+            runs.append((index, index + 1, image.color_order))
+    return runs

@@ -1,0 +1,100 @@
+"""The command line as a user meets it: exit codes, one line on standard error, JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rfkernels.cli.main import main
+
+
+@pytest.fixture
+def photo(tmp_path, rng):
+    path = tmp_path / "photo.png"
+    Image.fromarray(rng.integers(0, 256, (61, 97, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_infer_prints_the_v2_response(small_model_path, photo, capsys):
+    assert main(["infer", str(small_model_path), str(photo), "--confidence", "0.3"]) == 0
+    response = json.loads(capsys.readouterr().out)
+    assert response["image"] == {"width": 97, "height": 61}
+    assert response["predictions"]
+    fields = {"x", "y", "width", "height", "confidence", "class", "class_id", "detection_id"}
+    assert set(response["predictions"][0]) == fields
+    assert all(prediction["confidence"] > 0.3 for prediction in response["predictions"])
+
+
+def test_several_images_print_a_list(small_model_path, photo, capsys):
+    assert main(["infer", str(small_model_path), str(photo), str(photo)]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert len(first["predictions"]) == len(second["predictions"]) > 0
+
+
+def test_output_writes_the_annotated_picture_and_says_where(small_model_path, photo, tmp_path, capsys):
+    output = tmp_path / "folder" / "annotated.png"
+    assert main(["infer", str(small_model_path), str(photo), "--output", str(output)]) == 0
+    captured = capsys.readouterr()
+    assert str(output) in captured.err
+    json.loads(captured.out)
+    with Image.open(output) as annotated, Image.open(photo) as original:
+        assert annotated.size == original.size
+        assert not np.array_equal(np.asarray(annotated), np.asarray(original))
+
+
+def test_output_of_several_images_is_a_folder(small_model_path, photo, tmp_path, capsys):
+    other = photo.with_name("other.png")
+    other.write_bytes(photo.read_bytes())
+    assert main(["infer", str(small_model_path), str(photo), str(other), "--output", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["other-annotated.png", "photo-annotated.png"]
+    assert main(["infer", str(small_model_path), str(photo), str(other), "--output", str(tmp_path / "x.png")]) == 2
+    assert "give a folder" in capsys.readouterr().err
+
+
+def test_table(small_model_path, photo, capsys):
+    assert main(["infer", str(small_model_path), str(photo), "--format", "table"]) == 0
+    printed = capsys.readouterr().out
+    assert "photo.png" in printed
+    assert "confidence" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["infer", "no-such.onnx", "no-such.png"], "no-such.onnx"),
+        (["infer", "MODEL", "no-such.png"], "no-such.png"),
+        (["infer", "MODEL", "PHOTO", "--confidence", "40"], "confidence is 40"),
+        (["infer", "MODEL", "PHOTO", "--max-detections", "0"], "max_detections is 0"),
+        (["infer", "MODEL", "PHOTO", "--classes", "unicorn"], "'unicorn'"),
+        (["infer", "MODEL", "PHOTO", "--output", "picture.txt"], "picture.txt"),
+        (["infer", "MODEL", "https://127.0.0.1/x.png"], "URL"),
+        (["infer", "MODEL", "https://127.0.0.1/x.png", "--allow-url"], "127.0.0.1"),
+        (["info", "no-such.onnx"], "no-such.onnx"),
+        (["build", "no-such.pt", "--output", "x.onnx"], "no-such.pt"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_2(arguments, cause, small_model_path, photo, capsys):
+    replaced = [{"MODEL": str(small_model_path), "PHOTO": str(photo)}.get(word, word) for word in arguments]
+    assert main(replaced) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.err.startswith("rfkernels: ")
+    assert cause in captured.err
+
+
+def test_debug_shows_the_traceback(photo, capsys):
+    assert main(["infer", "no-such.onnx", str(photo), "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_info_on_this_machine_and_on_a_model(small_model_path, capsys):
+    assert main(["info"]) == 0
+    assert "instruction sets" in capsys.readouterr().out
+    assert main(["info", str(small_model_path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["task"] == "object-detection"
+    assert facts["names"] == ["circle", "square", "star"]

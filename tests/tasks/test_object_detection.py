@@ -1,0 +1,190 @@
+"""From an image to a V2 response, against the same composed of definitions in NumPy around the same engine."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import uuid
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rfkernels
+from rfkernels import schema
+from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
+from rfkernels.reference import detection as detection_definition
+from rfkernels.reference import preprocess as preprocess_definition
+
+
+def expected_detections(model_path, image, *, convention, confidence, iou_threshold, size=(64, 96)):
+    """Boxes, scores and class ids by the definitions alone."""
+    engine = OpenVINOEngine(model_path, OpenVINOOptions(precision="fp32", cache_directory=False))
+    rounding = "truncate" if convention == "v2" else "half_to_even"
+    placement = preprocess_definition.plan_placement(*image.shape[:2], size=size, rounding=rounding)
+    with engine.session() as session:
+        session.inputs["images"][0] = preprocess_definition.letterbox(
+            image, size=size, pad_value=114, rounding=rounding, swap_channels=True
+        )
+        outputs = {name: value.copy() for name, value in session.run().items()}
+    heads = [(outputs[f"box_{stride}"], outputs[f"class_{stride}"]) for stride in (8, 16, 32)]
+    (found,) = detection_definition.detect_from_heads(
+        heads,
+        [placement],
+        [image.shape[:2]],
+        confidence=confidence,
+        iou_threshold=iou_threshold,
+        convention=convention,
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(small_model_path):
+    return rfkernels.load(small_model_path, precision="fp32", cache_directory=False)
+
+
+@pytest.fixture
+def noise(rng):
+    return rng.integers(0, 256, (61, 97, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("convention", ["v2", "ultralytics"])
+@pytest.mark.parametrize(("height", "width"), [(61, 97), (64, 96), (1, 1), (333, 40), (7, 400)])
+def test_infer_equals_the_definitions(model, small_model_path, rng, convention, height, width):
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    response = model.infer(image, confidence=0.3, iou_threshold=0.5, convention=convention)
+    found = expected_detections(small_model_path, image, convention=convention, confidence=0.3, iou_threshold=0.5)
+    assert len(found.boxes) > 0
+    assert [prediction.class_id for prediction in response.predictions] == found.class_ids.tolist()
+    np.testing.assert_allclose([p.confidence for p in response.predictions], found.scores, rtol=0, atol=1e-6)
+    boxes = np.array([[p.x, p.y, p.width, p.height] for p in response.predictions])
+    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+    np.testing.assert_allclose(corners, found.boxes, rtol=0, atol=1e-3)
+
+
+def test_v2_boxes_are_whole_pixels_and_centres_halves(model, noise):
+    response = model.infer(noise, confidence=0.3)
+    assert response.predictions
+    for prediction in response.predictions:
+        assert prediction.width == int(prediction.width)
+        assert prediction.height == int(prediction.height)
+        assert prediction.x * 2 == int(prediction.x * 2)
+
+
+def test_every_kind_of_source_gives_the_same_answer(model, tmp_path, noise):
+    picture = Image.fromarray(np.ascontiguousarray(noise[..., ::-1]))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    path = tmp_path / "photo.png"
+    path.write_bytes(buffer.getvalue())
+    sources = [noise, picture, path, str(path), buffer.getvalue(), base64.b64encode(buffer.getvalue()).decode()]
+    responses = model.infer(sources, confidence=0.3)
+    assert isinstance(responses, list)
+    answers = [[(p.x, p.y, p.confidence, p.class_id) for p in response.predictions] for response in responses]
+    assert answers[0]
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_json_has_the_fields_of_v2_and_no_nulls(model, noise):
+    response = model.infer(noise, confidence=0.3)
+    document = json.loads(response.to_json())
+    assert document["image"] == {"width": 97, "height": 61}
+    assert uuid.UUID(document["inference_id"]).version == 4
+    assert document["time"] > 0
+    identifiers = [uuid.UUID(prediction["detection_id"]) for prediction in document["predictions"]]
+    assert len(set(identifiers)) == len(identifiers) > 0
+    assert "null" not in response.to_json()
+    assert {prediction["class"] for prediction in document["predictions"]} <= {"circle", "square", "star"}
+
+
+def request_for(pixels, **options):
+    image = schema.InferenceRequestImage(type="numpy_object", value=pixels)
+    return schema.ObjectDetectionInferenceRequest(image=image, **{"confidence": 0.3, **options})
+
+
+def test_request_is_answered_as_infer_answers(model, noise):
+    request = request_for(noise, iou_threshold=0.5)
+    from_request = model.infer_from_request(request)
+    direct = model.infer(noise, confidence=0.3, iou_threshold=0.5)
+    assert from_request.inference_id == request.id
+    assert [(p.x, p.y, p.class_name) for p in from_request.predictions] == [
+        (p.x, p.y, p.class_name) for p in direct.predictions
+    ]
+
+
+def test_a_list_in_gives_a_list_out_even_of_one(model, rng):
+    image = schema.InferenceRequestImage(type="numpy_object", value=rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    single = model.infer_from_request(schema.ObjectDetectionInferenceRequest(image=image))
+    several = model.infer_from_request(schema.ObjectDetectionInferenceRequest(image=[image]))
+    assert isinstance(single, schema.ObjectDetectionInferenceResponse)
+    assert isinstance(several, list)
+    assert len(several) == 1
+    assert model.infer([]) == []
+
+
+def test_request_options(model, noise):
+    def ask(**options):
+        return model.infer_from_request(request_for(noise, **options)).predictions
+
+    everything = ask()
+    assert len(everything) > 1
+    assert len(ask(max_detections=1)) == 1
+    assert ask(confidence=1.5) == []
+    assert ask(class_filter=["no such class"]) == []
+    kept = everything[0].class_name
+    assert {prediction.class_name for prediction in ask(class_filter=[kept])} == {kept}
+    assert len(ask(class_agnostic_nms=True, iou_threshold=0.05)) < len(ask(iou_threshold=0.05))
+    assert [p.x for p in ask(confidence="default")] == [p.x for p in ask(confidence=0.4)]
+
+
+def test_visualization_is_a_jpeg_of_the_image(model, noise):
+    request = request_for(noise, visualize_predictions=True, visualization_labels=True)
+    with Image.open(io.BytesIO(model.infer_from_request(request).visualization)) as picture:
+        assert picture.size == (97, 61)
+        assert picture.format == "JPEG"
+
+
+def test_threads_share_a_model(model, rng):
+    images = [rng.integers(0, 256, (40 + 13 * index, 80, 3), dtype=np.uint8) for index in range(4)]
+    expected = [[(p.x, p.confidence) for p in model.infer(image, confidence=0.3).predictions] for image in images]
+    wrong = []
+
+    def work(index):
+        for _ in range(10):
+            found = [(p.x, p.confidence) for p in model.infer(images[index], confidence=0.3).predictions]
+            if found != expected[index]:
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence": -0.1}, "confidence is -0.1"),
+        ({"confidence": float("nan")}, "confidence is nan"),
+        ({"iou_threshold": 1.5}, "iou_threshold is 1.5"),
+        ({"max_detections": 0}, "max_detections is 0"),
+        ({"class_filter": "star"}, "class_filter is the string"),
+        ({"class_filter": ["unicorn"]}, "'unicorn'"),
+        ({"convention": "v3"}, "convention is 'v3'"),
+    ],
+)
+def test_wrong_options_are_named(model, options, message):
+    with pytest.raises(rfkernels.InvalidArgumentError, match=message):
+        model.infer(np.zeros((8, 8, 3), np.uint8), **options)
+
+
+def test_load_refuses_what_it_cannot_run(small_model_path, tmp_path):
+    with pytest.raises(rfkernels.InvalidArgumentError, match="device is 'cuda:0'"):
+        rfkernels.load(small_model_path, device="cuda:0")
+    with pytest.raises(rfkernels.ModelFileError, match=r"missing\.onnx"):
+        rfkernels.load(tmp_path / "missing.onnx")
