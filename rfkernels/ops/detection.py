@@ -98,7 +98,7 @@ def nms(
     Args:
         boxes: float32 [n, 4], x1 y1 x2 y2 in pixels. Other number types are converted.
         scores: float32 [n]. Ties are broken by the lower index.
-        class_ids: int32 [n], any numbers; boxes of different classes do not suppress each other. None: all of one class.
+        class_ids: int32 [n], any numbers; different classes do not suppress each other. None: all of one class.
         iou_threshold: from 0 to 1. The float32 IoU is compared with this double: IoU 3/10 is suppressed at 0.3.
         class_agnostic: let boxes of any class suppress each other.
         max_detections: at least 1; the best so many are kept.
@@ -280,9 +280,7 @@ def _filters_before_suppression(stage: ClassFilterStage | None, convention: Conv
     return stage == "before_suppression" or (stage is None and convention == "ultralytics")
 
 
-def _placement_rows(
-    placements: Sequence[PlacementLike], image_sizes: Sequence[tuple[int, int]]
-) -> NDArray[np.float64]:
+def _placement_rows(placements: Sequence[PlacementLike], image_sizes: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     if len(placements) != len(image_sizes):
         raise ValueError(f"placements has {len(placements)} entries, image_sizes {len(image_sizes)}; give equally many")
     return np.array(

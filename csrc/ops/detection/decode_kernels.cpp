@@ -52,26 +52,39 @@ void append_lanes(const ClassValues& values, std::int64_t first_anchor, std::uin
     }
 }
 
-// Anchors contiguous: a running maximum over the classes for kVectors vectors of anchors, held in registers.
-template <int kVectors>
-inline std::int64_t select_strips(const ClassValues& values, std::int64_t anchor, std::int64_t end, float gate,
-                                  SelectedAnchors* selected) {
-    const Floats gates = broadcast(gate);
-    for (; anchor + kVectors * kLanes <= end; anchor += kVectors * kLanes) {
-        Floats greatest[kVectors];
-        for (int vector = 0; vector < kVectors; ++vector) greatest[vector] = broadcast(kLowest);
-        const float* value = values.data + anchor;
-        for (std::int64_t class_id = 0; class_id < values.class_count; ++class_id, value += values.class_step) {
-            for (int vector = 0; vector < kVectors; ++vector) {
-                greatest[vector] = greater_of(load(value + vector * kLanes), greatest[vector]);
-            }
-        }
-        for (int vector = 0; vector < kVectors; ++vector) {
-            const std::uint32_t passing = lanes_greater(greatest[vector], gates);
-            if (passing != 0) append_lanes(values, anchor + vector * kLanes, passing, selected);
+// Raises greatest [anchor_count], a multiple of kLanes, to the maximum over kClasses classes.
+template <int kClasses>
+inline std::int64_t raise_over_classes(const ClassValues& values, std::int64_t class_id, std::int64_t first_anchor,
+                                       int anchor_count, float* greatest) {
+    for (; class_id + kClasses <= values.class_count; class_id += kClasses) {
+        const float* value = values.data + class_id * values.class_step + first_anchor;
+        for (int anchor = 0; anchor < anchor_count; anchor += kLanes) {
+            Floats raised = load(greatest + anchor);
+            for (int i = 0; i < kClasses; ++i)
+                raised = greater_of(load(value + i * values.class_step + anchor), raised);
+            store(greatest + anchor, raised);
         }
     }
-    return anchor;
+    return class_id;
+}
+
+// Anchors contiguous. The running maximum of the call's anchors stays in the nearest cache, while 16 planes at a time
+// are read in runs of 4 KB: 1.8 times as fast, from memory, as strips of 64 anchors whose maximum stays in registers
+// but whose 80 reads are short ones, far apart. What a call reads stays in the second cache for `append_lanes`.
+void select_planes(const ClassValues& values, std::int64_t first_anchor, int anchor_count, float gate,
+                   SelectedAnchors* selected) {
+    alignas(64) float greatest[kMaxAnchorsPerCall];
+    const int whole = anchor_count / kLanes * kLanes;
+    for (int anchor = 0; anchor < whole; anchor += kLanes) store(greatest + anchor, broadcast(kLowest));
+    std::int64_t class_id = raise_over_classes<16>(values, 0, first_anchor, whole, greatest);
+    class_id = raise_over_classes<4>(values, class_id, first_anchor, whole, greatest);
+    raise_over_classes<1>(values, class_id, first_anchor, whole, greatest);
+    const Floats gates = broadcast(gate);
+    for (int anchor = 0; anchor < whole; anchor += kLanes) {
+        const std::uint32_t passing = lanes_greater(load(greatest + anchor), gates);
+        if (passing != 0) append_lanes(values, first_anchor + anchor, passing, selected);
+    }
+    for (int anchor = whole; anchor < anchor_count; ++anchor) select_one(values, first_anchor + anchor, gate, selected);
 }
 
 // Classes contiguous: no maximum is needed to see that none of them passes.
@@ -89,21 +102,36 @@ bool any_class_passes(const float* value, std::int64_t class_count, float gate) 
     return passing != 0;
 }
 
+// Classes contiguous, at least kLanes of them, and one passes: the greatest, then the first class that has it.
+void append_best_class(const float* value, std::int64_t class_count, std::int64_t anchor, SelectedAnchors* selected) {
+    Floats lanes = load(value + class_count - kLanes);
+    lanes = greater_of(lanes, broadcast(kLowest));  // NaN lanes become the lowest
+    for (std::int64_t class_id = 0; class_id + kLanes <= class_count; class_id += kLanes) {
+        lanes = greater_of(load(value + class_id), lanes);
+    }
+    float greatest = kLowest;
+    for (int lane = 0; lane < kLanes; ++lane) greatest = lanes[lane] > greatest ? lanes[lane] : greatest;
+    std::int64_t class_id = 0;
+    while (!(value[class_id] >= greatest)) ++class_id;
+    append(anchor, static_cast<std::int32_t>(class_id), value[class_id], selected);
+}
+
 }  // namespace
 
 void select_candidates(const ClassValues& values, std::int64_t first_anchor, int anchor_count, float gate,
                        SelectedAnchors* selected) {
     selected->count = 0;
-    const std::int64_t end = first_anchor + anchor_count;
-    std::int64_t anchor = first_anchor;
     if (values.anchor_step == 1) {
-        anchor = select_strips<4>(values, anchor, end, gate, selected);
-        anchor = select_strips<1>(values, anchor, end, gate, selected);
-        for (; anchor < end; ++anchor) select_one(values, anchor, gate, selected);
+        select_planes(values, first_anchor, anchor_count, gate, selected);
         return;
     }
-    for (; anchor < end; ++anchor) {
-        if (any_class_passes(values.data + anchor * values.anchor_step, values.class_count, gate)) {
+    const std::int64_t end = first_anchor + anchor_count;
+    for (std::int64_t anchor = first_anchor; anchor < end; ++anchor) {
+        const float* value = values.data + anchor * values.anchor_step;
+        if (!any_class_passes(value, values.class_count, gate)) continue;
+        if (values.class_count >= kLanes) {
+            append_best_class(value, values.class_count, anchor, selected);
+        } else {
             select_one(values, anchor, gate, selected);
         }
     }

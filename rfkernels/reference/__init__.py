@@ -1,0 +1,1 @@
+"""The ops in plain NumPy, written from their definitions. Tests compare every implementation with these."""

@@ -1,0 +1,223 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "ops/detection/detection_arithmetic.h"
+#include "rfkernels/detection.h"
+#include "rfkernels/instruction_set.h"
+
+// What the sanitizers are to see: every instruction set, both layouts, sizes that fill no vector, buffers that end
+// where the tensor does. Values are compared with the NumPy definition in tests/ops/test_detection.py.
+
+namespace {
+
+using namespace rfkernels;
+
+struct Tensor {
+    std::vector<float> values;  // exactly as long as the tensor: one element further is a finding
+    TensorView view;
+};
+
+// [batch, channels, height, width], anchor by anchor in memory where `channels_last`.
+Tensor random_tensor(std::mt19937* random, std::int64_t batch, std::int64_t channels, std::int64_t height,
+                     std::int64_t width, bool channels_last) {
+    Tensor tensor;
+    std::normal_distribution<float> normal(-1.0f, 2.0f);
+    tensor.values.resize(static_cast<std::size_t>(batch * channels * height * width));
+    for (std::int64_t n = 0; n < batch; ++n) {
+        for (std::int64_t channel = 0; channel < channels; ++channel) {
+            for (std::int64_t anchor = 0; anchor < height * width; ++anchor) {
+                const std::int64_t at = channels_last ? anchor * channels + channel : channel * height * width + anchor;
+                tensor.values[static_cast<std::size_t>(n * channels * height * width + at)] = normal(*random);
+            }
+        }
+    }
+    const std::int64_t element = sizeof(float);
+    tensor.view.data = tensor.values.data();
+    tensor.view.rank = 4;
+    tensor.view.shape = {batch, channels, height, width};
+    tensor.view.strides = {channels * height * width * element, height * width * element, width * element, element};
+    if (channels_last) {
+        tensor.view.strides = {channels * height * width * element, element, width * channels * element,
+                               channels * element};
+    }
+    return tensor;
+}
+
+std::vector<ImageTarget> targets(std::int64_t count) {
+    ImageTarget target;
+    target.placement.left = 3;
+    target.placement.top = -2;
+    target.placement.scale_x = 0.5;
+    target.placement.scale_y = 0.75;
+    target.image_width = 123;
+    target.image_height = 77;
+    return std::vector<ImageTarget>(static_cast<std::size_t>(count), target);
+}
+
+bool equal(const std::vector<Detections>& a, const std::vector<Detections>& b) {
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (a[i].boxes != b[i].boxes || a[i].network_boxes != b[i].network_boxes || a[i].scores != b[i].scores ||
+            a[i].class_ids != b[i].class_ids || a[i].anchor_indices != b[i].anchor_indices ||
+            a[i].overflowed != b[i].overflowed) {
+            return false;
+        }
+    }
+    return true;
+}
+
+std::vector<Detections> detect(std::int64_t class_count, std::int64_t height, std::int64_t width, bool channels_last) {
+    std::mt19937 random(7);
+    const std::int64_t batch = 2;
+    const Tensor box = random_tensor(&random, batch, 64, height, width, channels_last);
+    const Tensor classes = random_tensor(&random, batch, class_count, height, width, channels_last);
+    const Tensor coarse_box = random_tensor(&random, batch, 64, 1, 3, channels_last);
+    const Tensor coarse_classes = random_tensor(&random, batch, class_count, 1, 3, channels_last);
+    const HeadLevel levels[] = {{box.view, classes.view, 8}, {coarse_box.view, coarse_classes.view, 32}};
+    const std::vector<ImageTarget> images = targets(batch);
+    std::vector<Detections> results;
+    CHECK(detect_from_heads(levels, 2, images.data(), batch, DetectionParams(), &results).ok());
+    return results;
+}
+
+void test_heads() {
+    const std::int64_t class_counts[] = {1, 2, 3, 15, 16, 17, 33, 80};
+    const std::int64_t sizes[][2] = {{1, 1}, {1, 7}, {5, 3}, {4, 16}, {33, 41}};
+    for (const std::int64_t class_count : class_counts) {
+        for (const auto& size : sizes) {
+            std::vector<Detections> first;
+            for (const InstructionSet instruction_set : supported_instruction_sets()) {
+                CHECK(force_instruction_set(name_of(instruction_set)).ok());
+                const std::vector<Detections> planes = detect(class_count, size[0], size[1], false);
+                if (first.empty()) first = planes;
+                CHECK(equal(planes, first));
+                CHECK(equal(detect(class_count, size[0], size[1], true), first));
+            }
+        }
+    }
+    CHECK(force_instruction_set("auto").ok());
+}
+
+void test_decoded() {
+    std::mt19937 random(8);
+    Tensor tensor = random_tensor(&random, 1, 4 + 3, 1, 1031, false);
+    tensor.values[5] = std::numeric_limits<float>::quiet_NaN();
+    tensor.values[4 * 1031 + 6] = std::numeric_limits<float>::infinity();
+    TensorView view = tensor.view;
+    view.rank = 3;
+    view.shape = {1, 7, 1031};
+    view.strides = {7 * 1031 * 4, 1031 * 4, 4};
+    const float thresholds[] = {0.5f, 0.0f, 1.0f};
+    const std::uint8_t wanted[] = {1, 0, 1};
+    DetectionParams params;
+    params.class_confidences = thresholds;
+    params.class_confidence_count = 3;
+    params.wanted_classes = wanted;
+    params.wanted_class_count = 3;
+    const std::vector<ImageTarget> images = targets(1);
+    std::vector<Detections> first;
+    for (const InstructionSet instruction_set : supported_instruction_sets()) {
+        CHECK(force_instruction_set(name_of(instruction_set)).ok());
+        for (const ClassFilterStage stage : {ClassFilterStage::kBeforeSuppression, ClassFilterStage::kAfterCut}) {
+            params.class_filter_stage = stage;
+            std::vector<Detections> results;
+            CHECK(detect_from_decoded(view, images.data(), 1, params, &results).ok());
+            CHECK(results.size() == 1 && !results[0].scores.empty());
+            for (const std::int32_t class_id : results[0].class_ids) CHECK(class_id != 1);
+            if (stage != ClassFilterStage::kAfterCut) continue;
+            if (first.empty()) first = results;
+            CHECK(equal(results, first));
+        }
+    }
+    CHECK(force_instruction_set("auto").ok());
+
+    std::vector<Detections> untouched(3);
+    params.wanted_class_count = 2;
+    CHECK(detect_from_decoded(view, images.data(), 1, params, &untouched).code() == StatusCode::kInvalidArgument);
+    CHECK(untouched.size() == 3);
+}
+
+void test_nms() {
+    std::mt19937 random(9);
+    std::uniform_real_distribution<float> place(0.0f, 100.0f);
+    const std::int64_t counts[] = {0, 1, 15, 16, 17, 255, 256, 3000};
+    for (const std::int64_t count : counts) {
+        std::vector<float> boxes(static_cast<std::size_t>(4 * count));
+        std::vector<float> scores(static_cast<std::size_t>(count));
+        std::vector<std::int32_t> class_ids(static_cast<std::size_t>(count));
+        for (std::size_t i = 0; i < scores.size(); ++i) {
+            for (int coordinate = 0; coordinate < 4; ++coordinate) boxes[4 * i + coordinate] = place(random);
+            scores[i] = place(random);
+            class_ids[i] = i % 3 == 0 ? std::numeric_limits<std::int32_t>::min() : static_cast<std::int32_t>(i % 7);
+        }
+        std::vector<std::int32_t> first;
+        for (const InstructionSet instruction_set : supported_instruction_sets()) {
+            CHECK(force_instruction_set(name_of(instruction_set)).ok());
+            SuppressionParams params;
+            params.max_detections = std::numeric_limits<std::int64_t>::max();
+            Kept kept;
+            CHECK(nms(boxes.data(), scores.data(), class_ids.data(), count, params, &kept).ok());
+            CHECK(!kept.overflowed);
+            if (first.empty()) first = kept.indices;
+            CHECK(kept.indices == first);
+            params.class_agnostic = true;
+            params.max_detections = 5;
+            CHECK(nms(boxes.data(), scores.data(), nullptr, count, params, &kept).ok());
+            CHECK(kept.indices.size() <= 5);
+        }
+        CHECK(force_instruction_set("auto").ok());
+    }
+    const float box[] = {0.0f, 0.0f, 1.0f, std::numeric_limits<float>::quiet_NaN()};
+    const float score[] = {0.5f};
+    Kept kept;
+    const Status refused = nms(box, score, nullptr, 1, SuppressionParams(), &kept);
+    CHECK(refused.code() == StatusCode::kInvalidArgument);
+    CHECK(refused.message().find("boxes[0]") != std::string::npos);
+}
+
+std::int64_t ulps_apart(float a, float b) {
+    return std::llabs(static_cast<std::int64_t>(bits_as<std::int32_t>(a)) - bits_as<std::int32_t>(b));
+}
+
+void test_arithmetic() {
+    std::int64_t worst_exponential = 0;
+    std::int64_t worst_sigmoid = 0;
+    // Every 97th float from e^x being subnormal to overflow.
+    for (std::uint32_t bits = 0; bits < 0x42D00000u; bits += 97) {
+        for (const float x : {bits_as<float>(bits), -bits_as<float>(bits)}) {
+            const float exact = static_cast<float>(std::exp(static_cast<double>(x)));
+            worst_exponential = std::max(worst_exponential, ulps_apart(exponential<float, std::uint32_t>(x), exact));
+            if (x < -88.0f) continue;  // the sigmoid is subnormal there, then 0
+            const float exact_sigmoid = static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(x))));
+            worst_sigmoid = std::max(worst_sigmoid, ulps_apart(sigmoid(x), exact_sigmoid));
+        }
+    }
+    std::printf("exponential within %lld ulp, sigmoid within %lld ulp\n", static_cast<long long>(worst_exponential),
+                static_cast<long long>(worst_sigmoid));
+    CHECK(worst_exponential <= 1);
+    CHECK(worst_sigmoid <= 2);
+    const float infinity = std::numeric_limits<float>::infinity();
+    CHECK(sigmoid(infinity) == 1.0f && sigmoid(-infinity) == 0.0f);
+    CHECK(std::isnan(sigmoid(std::numeric_limits<float>::quiet_NaN())));
+    CHECK(std::isnan(sigmoid(-std::numeric_limits<float>::quiet_NaN())));
+    CHECK(descending_key(1.0f) < descending_key(0.5f) && descending_key(0.0f) < descending_key(-0.5f));
+    CHECK(descending_key(-0.5f) < descending_key(-1.0f) && descending_key(-0.0f) == descending_key(0.0f));
+    CHECK(descending_key(infinity) < descending_key(1e38f) && descending_key(-1e38f) < descending_key(-infinity));
+}
+
+}  // namespace
+
+int main() {
+    test_arithmetic();
+    test_heads();
+    test_decoded();
+    test_nms();
+    return 0;
+}

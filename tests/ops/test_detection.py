@@ -1,0 +1,506 @@
+"""Detection against its NumPy definition, on every instruction set of this machine."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rfkernels import ops
+from rfkernels.reference import detection as reference
+
+pytestmark = pytest.mark.usefixtures("instruction_set")
+every_example = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@dataclass(frozen=True)
+class Corner:
+    x: int = 0
+    y: int = 0
+
+
+@dataclass(frozen=True)
+class Placed:
+    left: int = 0
+    top: int = 0
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    crop: Corner = Corner()
+
+
+LETTERBOXED = Placed(left=0, top=140, scale_x=1 / 3, scale_y=1 / 3)
+CROPPED = Placed(left=-20, top=7, scale_x=0.73, scale_y=1.21, crop=Corner(31, 5))
+DEFAULTS = {
+    "confidence": 0.25,
+    "class_confidences": None,
+    "iou_threshold": 0.5,
+    "class_agnostic": False,
+    "max_detections": 300,
+    "wanted_classes": None,
+    "class_filter_stage": "after_cut",
+    "convention": "v2",
+}
+
+
+def make_heads(rng, *, class_count, size=(96, 64), batch=1, reg_max=16, strides=(8, 16, 32), spread=2.0):
+    """Random heads of a network of this size; about a sixth of the anchors are above 0.25 for 80 classes."""
+    heads = []
+    for stride in strides:
+        grid = (size[0] // stride, size[1] // stride)
+        box = rng.normal(0, 2, (batch, 4 * reg_max, *grid)).astype(np.float32)
+        offset = 1.0 + np.sqrt(2 * np.log(class_count + 1)) * spread
+        classes = (rng.normal(0, spread, (batch, class_count, *grid)) - offset).astype(np.float32)
+        heads.append((box, classes))
+    return heads
+
+
+def make_prediction(rng, *, class_count, anchors, batch=1):
+    centres = rng.uniform(-10, 650, (batch, 2, anchors))
+    sizes = rng.uniform(1, 200, (batch, 2, anchors))
+    scores = rng.uniform(0, 1, (batch, class_count, anchors)) ** 3
+    return np.concatenate([centres, sizes, scores], axis=1).astype(np.float32)
+
+
+def anchor_by_anchor(array):
+    """The same array, its channels contiguous in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
+def assert_same(actual, expected):
+    """Bit for bit."""
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        for field in fields(one):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+def assert_close(actual, expected):
+    """As far as fp32 and the definition in double may differ: 4 ulp of a score, 1e-4 pixels of a network box."""
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(one.anchor_indices, other.anchor_indices)
+        np.testing.assert_array_equal(one.class_ids, other.class_ids)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=4 * 2**-23, atol=0)
+        np.testing.assert_allclose(one.network_boxes, other.network_boxes, rtol=0, atol=1e-4)
+        assert one.overflowed == other.overflowed
+
+
+# nms
+
+
+def clustered_boxes(rng, count, clusters=12):
+    centres = rng.uniform(0, 600, (clusters, 2))[rng.integers(0, clusters, count)] + rng.normal(0, 6, (count, 2))
+    sizes = rng.uniform(40, 60, (count, 2))
+    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+
+
+def check_nms(boxes, scores, class_ids, **options):
+    actual = ops.nms(boxes, scores, class_ids, **options)
+    indices, overflowed = reference.nms(boxes, scores, class_ids, **options)
+    np.testing.assert_array_equal(actual.indices, indices)
+    assert actual.indices.dtype == np.int32
+    assert actual.overflowed is bool(overflowed)
+    return actual
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 15, 16, 17, 31, 100, 255, 256, 257, 2000])
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_nms_equals_the_definition(count, class_agnostic, rng):
+    for threshold in (0.0, 0.3, 0.45, 0.7, 1.0):
+        boxes = clustered_boxes(rng, count)
+        scores = rng.uniform(0, 1, count).astype(np.float32)
+        class_ids = rng.integers(0, 5, count).astype(np.int32)
+        check_nms(
+            boxes, scores, class_ids, iou_threshold=threshold, class_agnostic=class_agnostic, max_detections=10_000
+        )
+
+
+@every_example
+@given(
+    # A coarse grid makes identical, zero-area, inverted and exactly touching boxes frequent, and IoUs such as 1/3.
+    corners=st.lists(st.tuples(*[st.integers(-3, 6)] * 4), max_size=70),
+    levels=st.integers(1, 9),
+    options=st.fixed_dictionaries(
+        {
+            "iou_threshold": st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
+            "class_agnostic": st.booleans(),
+            "max_detections": st.integers(1, 80),
+        }
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_nms_equals_the_definition_on_a_grid(corners, levels, options, seed):
+    generator = np.random.default_rng(seed)
+    boxes = np.array(corners, np.float32).reshape(-1, 4)
+    scores = (generator.integers(0, levels, len(boxes)) / np.float32(levels)).astype(np.float32)
+    class_ids = generator.integers(-2, 2, len(boxes)).astype(np.int32)
+    check_nms(boxes, scores, class_ids, **options)
+
+
+def test_nms_breaks_ties_by_the_lower_index():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 0, 60, 10], [50, 0, 60, 10]], np.float32)
+    assert ops.nms(boxes, [0.5, 0.5, 0.5, 0.5]).indices.tolist() == [0, 2]
+    assert ops.nms(boxes, [0.4, 0.5, 0.0, -0.0]).indices.tolist() == [1, 2]
+    many = np.tile(boxes, (150, 1)) + np.arange(600, dtype=np.float32).reshape(-1, 1) * 100
+    assert ops.nms(many, np.full(600, 0.5), max_detections=600).indices.tolist() == list(range(600))
+
+
+def test_nms_of_one_score_order_with_every_sign_of_score(rng):
+    scores = np.concatenate([rng.normal(0, 1e10, 300), rng.normal(0, 1e-42, 300), [0.0, -0.0]]).astype(np.float32)
+    boxes = np.arange(602, dtype=np.float32).reshape(-1, 1) * 20 + np.array([0, 0, 10, 10], np.float32)
+    check_nms(boxes, scores, None, iou_threshold=0.5, class_agnostic=False, max_detections=602)
+
+
+@pytest.mark.parametrize(
+    ("inter", "union", "threshold", "suppressed"),
+    [
+        (3, 10, 0.3, True),  # float32(0.3) > 0.3: as torchvision has it
+        (1, 5, 0.2, True),
+        (3, 5, 0.6, True),
+        (1, 2, 0.5, False),
+        (7, 10, 0.7, False),
+        (9, 20, 0.45, False),
+        (9, 10, 0.9, False),
+        (1, 3, 1 / 3, True),
+        (1, 3, float(np.float32(1 / 3)), False),
+        (1, 3, float(np.nextafter(np.float32(1 / 3), np.float32(0))), True),
+    ],
+)
+def test_nms_on_the_knife_edge_of_the_threshold(inter, union, threshold, suppressed):
+    boxes = np.array([[0, 0, union, 1], [0, 0, inter, 1]], np.float32)
+    assert len(ops.nms(boxes, [0.9, 0.8], iou_threshold=threshold).indices) == (1 if suppressed else 2)
+
+
+def test_nms_keeps_boxes_without_area():
+    point = [5, 5, 5, 5]
+    assert ops.nms([point, point], [0.9, 0.8], iou_threshold=0.0).indices.tolist() == [0, 1]
+    inverted = [9, 9, 1, 1]
+    assert ops.nms([inverted, inverted], [0.9, 0.8], iou_threshold=0.0).indices.tolist() == [0, 1]
+
+
+def test_nms_takes_infinite_boxes():
+    infinity = np.inf
+    boxes = [[-infinity, -infinity, infinity, infinity], [0, 0, 1, 1], [0, 0, infinity, 1], [infinity] * 4]
+    assert ops.nms(boxes, [0.9, 0.8, 0.7, 0.6]).indices.tolist() == [0, 1, 2, 3]
+
+
+def test_nms_takes_any_class_ids(rng):
+    boxes = clustered_boxes(rng, 400)
+    scores = rng.uniform(0, 1, 400).astype(np.float32)
+    class_ids = rng.choice(np.array([-(2**31), -7, 0, 2**31 - 1]), 400).astype(np.int32)
+    check_nms(boxes, scores, class_ids, iou_threshold=0.4, class_agnostic=False, max_detections=400)
+    wide = ops.nms(boxes, scores, class_ids.astype(np.float64), iou_threshold=0.4, max_detections=400)
+    narrow = ops.nms(boxes, scores, class_ids, iou_threshold=0.4, max_detections=400)
+    np.testing.assert_array_equal(wide.indices, narrow.indices)
+
+
+def test_nms_says_when_it_cut():
+    boxes = np.arange(5, dtype=np.float32).reshape(-1, 1) * 20 + np.array([0, 0, 10, 10], np.float32)
+    scores = np.linspace(0.9, 0.5, 5)
+    assert ops.nms(boxes, scores, max_detections=5) == (pytest.approx([0, 1, 2, 3, 4]), False)
+    assert ops.nms(boxes, scores, max_detections=4) == (pytest.approx([0, 1, 2, 3]), True)
+
+
+def test_nms_of_many_boxes_of_one_class(rng):
+    boxes = clustered_boxes(rng, 33_600, clusters=300)
+    scores = rng.uniform(0, 1, 33_600).astype(np.float32)
+    check_nms(boxes, scores, None, iou_threshold=0.7, class_agnostic=False, max_detections=33_600)
+
+
+BOX = [[0.0, 0.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((BOX, [np.nan]), {}, r"scores\[0\] is NaN"),
+        (([[0, 0, np.nan, 1]], [0.5]), {}, r"boxes\[0\] has a NaN"),
+        ((BOX, [0.5, 0.6]), {}, r"scores has shape \(2,\) for boxes of shape \(1, 4\)"),
+        (([[0, 0, 1]], [0.5]), {}, r"boxes has shape \(1, 3\)"),
+        ((BOX, [0.5], [1, 2]), {}, r"class_ids has shape \(2,\)"),
+        ((BOX, [0.5], [1.5]), {}, "class_ids of dtype float64"),
+        ((BOX, [0.5]), {"iou_threshold": 1.5}, "iou_threshold is 1.5"),
+        ((BOX, [0.5]), {"iou_threshold": np.nan}, "iou_threshold is nan"),
+        ((BOX, [0.5]), {"max_detections": 0}, "max_detections is 0"),
+    ],
+)
+def test_nms_refuses(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        ops.nms(*arguments, **options)
+
+
+# detect_from_decoded: only fp32 additions, divisions and comparisons, so equal to the definition bit for bit
+
+
+@pytest.mark.parametrize("class_count", [1, 2, 17, 80, 365])
+@pytest.mark.parametrize("anchors", [1, 5, 64, 1025, 2049])
+def test_decoded_equals_the_definition(class_count, anchors, rng):
+    prediction = make_prediction(rng, class_count=class_count, anchors=anchors, batch=2)
+    for convention in ("v2", "ultralytics"):
+        options = DEFAULTS | {"convention": convention, "confidence": 0.6, "max_detections": 40}
+        arguments = ([LETTERBOXED, CROPPED], [(1080, 1920), (400, 500)])
+        expected = reference.detect_from_decoded(prediction, *arguments, options=reference.Options(**options))
+        assert_same(ops.detect_from_decoded(prediction, *arguments, **options), expected)
+        assert_same(ops.detect_from_decoded(anchor_by_anchor(prediction), *arguments, **options), expected)
+
+
+@every_example
+@given(
+    options=st.fixed_dictionaries(
+        {
+            "confidence": st.sampled_from([0.0, 0.25, 0.4, 0.5, 1.0]),
+            "class_confidences": st.none()
+            | st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=5, max_size=5).map(np.float32),
+            "iou_threshold": st.just(0.3),
+            "class_agnostic": st.booleans(),
+            "max_detections": st.integers(1, 50),
+            "wanted_classes": st.none() | st.lists(st.integers(0, 4), max_size=5),
+            "class_filter_stage": st.sampled_from(["before_suppression", "after_cut"]),
+            "convention": st.sampled_from(["v2", "ultralytics"]),
+        }
+    ),
+    scale=st.floats(0.05, 20.0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_decoded_equals_the_definition_with_any_options(options, scale, seed):
+    generator = np.random.default_rng(seed)
+    prediction = make_prediction(generator, class_count=5, anchors=int(generator.integers(1, 200)))
+    # Few distinct scores: equal to thresholds and to each other, between classes and between anchors.
+    prediction[:, 4:] = np.rint(prediction[:, 4:] * 4) / 4
+    prediction[0, generator.integers(0, 9, 6), generator.integers(0, prediction.shape[2], 6)] = generator.choice(
+        np.array([np.nan, np.inf, -np.inf, 1e38], np.float32), 6
+    )
+    arguments = ([Placed(3, -4, scale, scale / 2, Corner(1, 2))], [(333, 480)])
+    expected = reference.detect_from_decoded(prediction, *arguments, options=reference.Options(**options))
+    assert_same(ops.detect_from_decoded(prediction, *arguments, **options), expected)
+    assert_same(ops.detect_from_decoded(anchor_by_anchor(prediction), *arguments, **options), expected)
+
+
+def one_box_prediction(box, score=0.9):
+    x1, y1, x2, y2 = box
+    return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, score], np.float32).reshape(1, 5, 1)
+
+
+def test_v2_rounds_half_to_even_after_clamping():
+    prediction = one_box_prediction((10.5, 11.5, 20.5, 300.0))
+    (found,) = ops.detect_from_decoded(prediction, [Placed()], [(100, 100)])
+    assert found.boxes.tolist() == [[10, 12, 20, 100]]
+    assert found.network_boxes.tolist() == [[10.5, 11.5, 20.5, 300.0]]
+    (found,) = ops.detect_from_decoded(prediction, [Placed()], [(100, 100)], convention="ultralytics")
+    assert found.boxes.tolist() == [[10.5, 11.5, 20.5, 100]]
+
+
+def test_the_crop_offset_is_added_and_the_whole_image_clamps():
+    placement = Placed(left=10, top=0, scale_x=0.5, scale_y=2.0, crop=Corner(100, 7))
+    (found,) = ops.detect_from_decoded(one_box_prediction((0, 20, 110, 40)), [placement], [(25, 250)])
+    assert found.boxes.tolist() == [[80, 17, 250, 25]]
+
+
+def test_the_confidence_is_strict_in_float32():
+    prediction = one_box_prediction((0, 0, 10, 10), score=np.float32(0.4))
+    assert len(ops.detect_from_decoded(prediction, [Placed()], [(50, 50)], confidence=0.4)[0]) == 0
+    below = float(np.nextafter(np.float32(0.4), np.float32(0)))
+    assert len(ops.detect_from_decoded(prediction, [Placed()], [(50, 50)], confidence=below)[0]) == 1
+
+
+def test_the_stage_of_the_class_filter_matters():
+    # Anchor 0, of class 0, suppresses anchor 1, of class 1, and takes the only place.
+    prediction = np.zeros((1, 6, 2), np.float32)
+    prediction[0, :4] = np.array([5, 5, 10, 10]).reshape(4, 1)
+    prediction[0, 4, 0], prediction[0, 5, 1] = 0.9, 0.8
+    options = {"wanted_classes": [1], "class_agnostic": True}
+    (after,) = ops.detect_from_decoded(prediction, [Placed()], [(50, 50)], **options)
+    (before,) = ops.detect_from_decoded(prediction, [Placed()], [(50, 50)], convention="ultralytics", **options)
+    assert after.class_ids.tolist() == []
+    assert before.class_ids.tolist() == [1]
+
+
+# detect_from_heads
+
+
+@pytest.mark.parametrize("class_count", [1, 2, 17, 80, 365])
+@pytest.mark.parametrize("size", [(32, 32), (96, 64), (160, 544)])
+def test_heads_equal_the_definition_in_both_layouts(class_count, size, rng):
+    heads = make_heads(rng, class_count=class_count, size=size, batch=2)
+    arguments = ([LETTERBOXED, CROPPED], [(1080, 1920), (400, 500)])
+    expected = reference.detect_from_heads(
+        heads, *arguments, strides=(8, 16, 32), options=reference.Options(**DEFAULTS)
+    )
+    actual = ops.detect_from_heads(heads, *arguments, **DEFAULTS)
+    assert sum(map(len, actual)) > 0
+    assert_close(actual, expected)
+    transposed = [(anchor_by_anchor(box), anchor_by_anchor(classes)) for box, classes in heads]
+    assert_same(ops.detect_from_heads(transposed, *arguments, **DEFAULTS), actual)
+    # The two parts of a head side by side in one tensor, as a network ending in a concatenation has them.
+    joined = [anchor_by_anchor(np.concatenate(head, axis=1)) for head in heads]
+    sliced = [(array[:, :64], array[:, 64:]) for array in joined]
+    assert_same(ops.detect_from_heads(sliced, *arguments, **DEFAULTS), actual)
+
+
+def test_all_instruction_sets_give_the_same_bits(instruction_set, rng):
+    from rfkernels import _native
+
+    heads = make_heads(rng, class_count=80, size=(320, 320), batch=1)
+    arguments = ([LETTERBOXED], [(1080, 1920)])
+    options = DEFAULTS | {"max_detections": 5000, "convention": "ultralytics", "iou_threshold": 0.9}
+    actual = ops.detect_from_heads(heads, *arguments, **options)
+    _native.force_instruction_set("baseline")
+    assert_same(actual, ops.detect_from_heads(heads, *arguments, **options))
+    assert len(actual[0]) > 100
+
+
+@pytest.mark.parametrize("reg_max", [1, 2, 7, 16, 32])
+def test_heads_of_any_number_of_bins(reg_max, rng):
+    heads = make_heads(rng, class_count=3, reg_max=reg_max, strides=(4, 8))
+    arguments = ([Placed()], [(64, 96)])
+    expected = reference.detect_from_heads(heads, *arguments, strides=(4, 8), options=reference.Options(**DEFAULTS))
+    assert_close(ops.detect_from_heads(heads, *arguments, strides=(4, 8), **DEFAULTS), expected)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1e-30, 1e-6, 0.001, 0.25, 0.5, 0.9, 0.999999, 1.0])
+def test_the_gate_lets_through_exactly_what_the_score_does(confidence):
+    # Logits close around the threshold's own, and extreme ones.
+    threshold = np.float32(confidence)
+    centre = np.log(np.float64(threshold) / max(1.0 - np.float64(threshold), 1e-9)) if threshold > 0 else -90.0
+    steps = np.concatenate([np.linspace(-1e-5, 1e-5, 4001), np.linspace(-20, 20, 95)])
+    logits = np.concatenate([centre + steps, [-np.inf, np.inf, np.nan, -200, 200]]).astype(np.float32)
+    logits = np.resize(logits, 4101).reshape(1, 1, 1, -1)
+    box = np.zeros((1, 64, 1, logits.shape[-1]), np.float32)
+    head = [(box, logits)]
+    arguments = ([Placed()], [(100, 40_000)])
+    every = {"strides": [8], "iou_threshold": 1.0, "max_detections": 10_000, "convention": "ultralytics"}
+    (all_found,) = ops.detect_from_heads(head, *arguments, confidence=0.0, **every)
+    (found,) = ops.detect_from_heads(head, *arguments, confidence=confidence, **every)
+    expected = set(all_found.anchor_indices[all_found.scores > threshold].tolist())
+    assert set(found.anchor_indices.tolist()) == expected
+    scores = reference.sigmoid(logits.ravel()[all_found.anchor_indices])
+    np.testing.assert_array_max_ulp(all_found.scores[scores > 2**-126], scores[scores > 2**-126], maxulp=2)
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, anchor_by_anchor])
+def test_a_nan_never_passes(layout, rng):
+    heads = make_heads(rng, class_count=20)
+    options = DEFAULTS | {"max_detections": 1000, "iou_threshold": 1.0}
+    arguments = ([Placed()], [(96, 64)])
+    (before,) = ops.detect_from_heads(heads, *arguments, **options)
+    box, classes = heads[0]
+    first, second, third = (before.anchor_indices[before.anchor_indices < 96])[:3].tolist()
+    classes.reshape(20, -1)[:, first] = np.nan
+    box.reshape(64, -1)[17, second] = np.nan
+    box.reshape(64, -1)[33, third] = np.inf
+    heads = [(layout(box), layout(classes)) for box, classes in heads]
+    (after,) = ops.detect_from_heads(heads, *arguments, **options)
+    left = ~np.isin(before.anchor_indices, [first, second, third])
+    np.testing.assert_array_equal(after.anchor_indices, before.anchor_indices[left])
+    # One NaN among the classes only takes that class out.
+    classes.reshape(20, -1)[:, first] = -9
+    classes.reshape(20, -1)[[3, 19], first] = np.nan
+    classes.reshape(20, -1)[[5, 8], first] = 3
+    heads[0] = (layout(box), layout(classes))
+    (found,) = ops.detect_from_heads(heads, *arguments, **options)
+    assert found.class_ids[found.anchor_indices == first].tolist() == [5]
+
+
+def test_33600_candidates_at_confidence_0(rng):
+    heads = make_heads(rng, class_count=2, size=(1280, 1280))
+    options = DEFAULTS | {"confidence": 0.0, "iou_threshold": 0.7}
+    arguments = ([Placed()], [(1280, 1280)])
+    (found,) = ops.detect_from_heads(heads, *arguments, **options)
+    assert len(found) == 300
+    assert found.overflowed
+    (every,) = ops.detect_from_heads(heads, *arguments, **options | {"iou_threshold": 1.0, "max_detections": 33_600})
+    assert len(every) == 33_600
+    assert not every.overflowed
+    prediction = make_prediction(rng, class_count=2, anchors=33_600)
+    prediction[:, 4:] += np.float32(0.001)
+    options["iou_threshold"] = 0.05  # few are kept: the definition takes its time for each
+    assert_same(
+        ops.detect_from_decoded(prediction, *arguments, **options),
+        reference.detect_from_decoded(prediction, *arguments, options=reference.Options(**options)),
+    )
+
+
+def test_no_candidate_gives_empty_arrays():
+    heads = [(np.zeros((1, 64, 2, 2), np.float32), np.full((1, 80, 2, 2), -20, np.float32))]
+    (found,) = ops.detect_from_heads(heads, [Placed()], [(16, 16)], strides=[8])
+    assert found.boxes.shape == (0, 4)
+    assert found.network_boxes.shape == (0, 4)
+    assert found.scores.shape == found.class_ids.shape == found.anchor_indices.shape == (0,)
+    assert [found.boxes.dtype, found.scores.dtype, found.class_ids.dtype] == [np.float32, np.float32, np.int32]
+
+
+def test_class_confidences_apply_to_the_best_class_only(rng):
+    heads = make_heads(rng, class_count=4, size=(96, 96))
+    options = DEFAULTS | {"class_confidences": np.array([0.1, 0.9, 0.3, 1.0], np.float32)}
+    arguments = ([Placed()], [(96, 96)])
+    expected = reference.detect_from_heads(heads, *arguments, strides=(8, 16, 32), options=reference.Options(**options))
+    actual = ops.detect_from_heads(heads, *arguments, **options)
+    assert_close(actual, expected)
+    assert set(actual[0].class_ids.tolist()) <= {0, 1, 2}
+
+
+def good_arguments():
+    head = (np.zeros((1, 64, 4, 4), np.float32), np.zeros((1, 3, 4, 4), np.float32))
+    return {"heads": [head], "placements": [Placed()], "image_sizes": [(32, 32)], "strides": [8]}
+
+
+BOX_HEAD = np.zeros((1, 64, 4, 4), np.float32)
+CLASS_HEAD = np.zeros((1, 3, 4, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": []}, "heads has 0 levels, strides has 1"),
+        ({"heads": [], "strides": []}, "heads is empty"),
+        ({"heads": [(BOX_HEAD.astype(np.float64), CLASS_HEAD)]}, r"heads\[0\] box has dtype float64"),
+        ({"heads": [(BOX_HEAD.astype(">f4"), CLASS_HEAD)]}, r"heads\[0\] box has dtype >f4"),
+        ({"heads": [(BOX_HEAD[0], CLASS_HEAD)]}, r"heads\[0\] box has 3 axes"),
+        ({"heads": [(BOX_HEAD[:, :63], CLASS_HEAD)]}, r"heads\[0\] has shapes \[1, 63, 4, 4\] and \[1, 3, 4, 4\]"),
+        ({"heads": [(BOX_HEAD[:, :, :2], CLASS_HEAD)]}, r"heads\[0\] has shapes"),
+        ({"heads": [(BOX_HEAD[:, :, :, ::2], CLASS_HEAD)]}, r"heads\[0\] box .* copy it with numpy"),
+        ({"heads": [(BOX_HEAD, CLASS_HEAD.transpose(0, 1, 3, 2))]}, r"heads\[0\] classes .* copy it with numpy"),
+        ({"heads": [(BOX_HEAD, CLASS_HEAD[:, :0])]}, r"heads\[0\] classes has shape .* no axis may be empty"),
+        ({"heads": [(BOX_HEAD, CLASS_HEAD), (BOX_HEAD, CLASS_HEAD[:, :2])], "strides": [8, 16]}, r"heads\[1\] has"),
+        ({"strides": [0]}, r"strides\[0\] is 0"),
+        ({"placements": [], "image_sizes": []}, "placements has 0 entries for a batch of 1"),
+        ({"image_sizes": []}, "placements has 1 entries, image_sizes 0"),
+        ({"placements": [Placed(scale_x=0.0)]}, r"placements\[0\] has scale 0"),
+        ({"placements": [Placed(scale_y=np.nan)]}, r"placements\[0\] has scale"),
+        ({"placements": [Placed(left=1 << 40)]}, r"placements\[0\] or its image size"),
+        ({"image_sizes": [(0, 5)]}, r"image_sizes\[0\] is 0 x 5"),
+        ({"confidence": 1.5}, "confidence is 1.5"),
+        ({"confidence": np.nan}, "confidence is nan"),
+        ({"class_confidences": [0.5]}, "class_confidences has 1 entries; give one for each of the 3 classes"),
+        ({"class_confidences": [[0.5]]}, r"class_confidences has shape \(1, 1\)"),
+        ({"class_confidences": [0.5, -1, 0.5]}, r"class_confidences\[1\] is -1"),
+        ({"wanted_classes": [3]}, "wanted_classes has 3; the network has classes 0 to 2"),
+        ({"iou_threshold": -0.1}, "iou_threshold is -0.1"),
+        ({"max_detections": -1}, "max_detections is -1"),
+        ({"convention": "v3"}, "convention is 'v3'"),
+        ({"class_filter_stage": "never"}, "class_filter_stage is 'never'"),
+    ],
+)
+def test_heads_are_refused(changes, message):
+    assert len(ops.detect_from_heads(**good_arguments())) == 1
+    with pytest.raises(ValueError, match=message):
+        ops.detect_from_heads(**good_arguments() | changes)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "message"),
+    [
+        (np.zeros((1, 84), np.float32), "prediction has 2 axes"),
+        (np.zeros((1, 84, 10), np.float16), "prediction has dtype float16"),
+        (np.zeros((1, 4, 10), np.float32), r"prediction has shape \[1, 4, 10\]; give \[N, 4 \+ class_count, A\]"),
+        (np.zeros((1, 84, 0), np.float32), "no axis may be empty"),
+        (np.zeros((1, 84, 20), np.float32)[:, :, ::2], "copy it with numpy"),
+        (np.zeros(84 * 40 + 1, np.uint8)[1:].view(np.float32).reshape(1, 84, 10), "not aligned to 4 bytes"),
+    ],
+)
+def test_predictions_are_refused(prediction, message):
+    with pytest.raises(ValueError, match=message):
+        ops.detect_from_decoded(prediction, [Placed()], [(16, 16)])
