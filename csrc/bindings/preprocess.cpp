@@ -10,10 +10,12 @@
 namespace rfkernels::bindings {
 namespace {
 
-std::string shape_of(const py::array& array) { return py::str(array.attr("shape")); }
+std::string shape_of(const py::array& array) {
+    return py::str(array.attr("shape"));
+}
 
-/// A view of a uint8 array [height, width] or [height, width, channels] with any row pitch. `keeper` is made to hold the
-/// array that is seen: the given one, or a contiguous copy where its pixels do not lie one behind the other.
+/// A view of a uint8 array [height, width] or [height, width, channels] with any row pitch. `keeper` is made to hold
+/// the array that is seen: the given one, or a contiguous copy where its pixels do not lie one behind the other.
 ImageView image_view(const py::array& given, const std::string& name, py::array* keeper) {
     if (!given.dtype().is(py::dtype::of<std::uint8_t>())) {
         throw py::value_error(name + " has dtype " + std::string(py::str(given.dtype())) + "; give uint8");

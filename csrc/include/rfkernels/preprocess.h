@@ -21,8 +21,8 @@ struct Size {
     std::int64_t width = 0;
 };
 
-// Planning. Each takes the part of the source that is used (`whole_image` or `plan_static_crop`), and says where it lies
-// on the canvas. A resized side is never 0: a 4000 x 1 strip fitted into 640 x 640 is 640 x 1.
+// Planning. Each takes the part of the source that is used (`whole_image` or `plan_static_crop`), and says where it
+// lies on the canvas. A resized side is never 0: a 4000 x 1 strip fitted into 640 x 640 is 640 x 1.
 
 /// The whole of an image, as a crop.
 Rectangle whole_image(std::int64_t height, std::int64_t width);
@@ -71,7 +71,8 @@ struct PreprocessParams {
 ///   destination[n][c][y][x] = normalize(resized[y - top][x - left][c'])   where placement n puts the image
 ///                           = normalize(pad_value)                        elsewhere
 ///
-/// images       `count` of uint8 [height, width, 1 | 3 | 4], any sizes, any row pitch. Grey becomes three equal channels,
+/// images       `count` of uint8 [height, width, 1 | 3 | 4], any sizes, any row pitch. Grey becomes three equal
+/// channels,
 ///              a fourth channel is ignored
 /// placements   `count`, from the functions above or your own; the crop must lie inside the image
 /// destination  uint8, float16 or float32 [count, 3, height, width]; columns contiguous, other strides free. uint8 only

@@ -56,10 +56,10 @@ Status check_placement(const Placement& placement, const ImageView& image, const
     const Rectangle& crop = placement.crop;
     if (crop.x < 0 || crop.y < 0 || crop.width < 1 || crop.height < 1 || crop.width > image.width - crop.x ||
         crop.height > image.height - crop.y) {
-        return Status::invalid_argument(name + " has the crop x=" + std::to_string(crop.x) + ", y=" +
-                                        std::to_string(crop.y) + ", width=" + std::to_string(crop.width) + ", height=" +
-                                        std::to_string(crop.height) + ", which is not inside its image of shape " +
-                                        shape_of(image) + "; plan it for this image");
+        return Status::invalid_argument(
+            name + " has the crop x=" + std::to_string(crop.x) + ", y=" + std::to_string(crop.y) +
+            ", width=" + std::to_string(crop.width) + ", height=" + std::to_string(crop.height) +
+            ", which is not inside its image of shape " + shape_of(image) + "; plan it for this image");
     }
     if (placement.resized_width < 1 || placement.resized_height < 1 || placement.resized_width > kMaxSide ||
         placement.resized_height > kMaxSide) {
@@ -228,6 +228,7 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
     const std::int64_t row_bytes = (image.width - placement.crop.x) * image.channels;
     plan->column_count = columns.end - columns.begin;
     plan->wide_column_count = 0;
+    plan->picks_columns = true;
     for (std::int64_t column = 0; column < plan->column_count; ++column) {
         const resize::Taps taps =
             resize::column_taps(columns.begin + column, step, static_cast<std::int32_t>(placement.crop.width));
@@ -236,6 +237,7 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
         const std::uint32_t second_weight = static_cast<std::uint32_t>(taps.second_weight);
         weights[column] =
             taps.first == taps.second ? first_weight + second_weight : first_weight | (second_weight << 16U);
+        plan->picks_columns = plan->picks_columns && (weights[column] >> 16U) == 0;
         if (offsets[column] + 8 <= row_bytes) plan->wide_column_count = column + 1;
     }
     plan->column_offsets = offsets;
