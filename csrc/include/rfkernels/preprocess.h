@@ -87,4 +87,25 @@ struct PreprocessParams {
 Status preprocess(const ImageView* images, const Placement* placements, std::int64_t count,
                   const PreprocessParams& params, const TensorView& destination, Stream stream);
 
+/// Grey as OpenCV's cvtColor makes it, in three equal channels:
+///   destination[y][x][c] = (9798 * red + 19235 * green + 3735 * blue + 16384) >> 15
+///
+/// image        uint8 [height, width, 1 | 3 | 4]; one channel is copied into three, a fourth is ignored
+/// red_first    whether channel 0 is red (RGB) or blue (BGR)
+/// destination  uint8 [height, width, 3], C-contiguous, no part of it the image's memory
+Status grayscale(const ImageView& image, bool red_first, const TensorView& destination);
+
+enum class Contrast {
+    kStretching,             ///< the 2nd to the 98th percentile of all bytes become 0 to 255
+    kHistogramEqualization,  ///< scikit-image's equalize_hist of all channels together, 256 bins
+    kAdaptiveEqualization,   ///< scikit-image's equalize_adapthist, clip limit 0.03: CLAHE of the HSV value
+};
+
+/// Contrast enhancement as V2 does it: scikit-image on float32 image / 255, times 255, cut to whole numbers; the same
+/// bytes (0.25, NumPy 2). Red and blue play the same part up to the rounding of the hue: V2 takes channel 0 for red.
+///
+/// image        uint8 [height, width, 1 | 3 | 4]; one channel counts as three equal ones, a fourth is ignored
+/// destination  uint8 [height, width, 3], C-contiguous, no part of it the image's memory
+Status contrast(const ImageView& image, Contrast kind, const TensorView& destination);
+
 }  // namespace rfkernels
