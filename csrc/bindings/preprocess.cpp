@@ -10,10 +10,12 @@
 namespace rfkernels::bindings {
 namespace {
 
-std::string shape_of(const py::array& array) { return py::str(array.attr("shape")); }
+std::string shape_of(const py::array& array) {
+    return py::str(array.attr("shape"));
+}
 
-/// A view of a uint8 array [height, width] or [height, width, channels] with any row pitch. `keeper` is made to hold the
-/// array that is seen: the given one, or a contiguous copy where its pixels do not lie one behind the other.
+/// A view of a uint8 array [height, width] or [height, width, channels] with any row pitch. `keeper` is made to hold
+/// the array that is seen: the given one, or a contiguous copy where its pixels do not lie one behind the other.
 ImageView image_view(const py::array& given, const std::string& name, py::array* keeper) {
     if (!given.dtype().is(py::dtype::of<std::uint8_t>())) {
         throw py::value_error(name + " has dtype " + std::string(py::str(given.dtype())) + "; give uint8");
@@ -118,6 +120,41 @@ void preprocess_into(py::array out, const std::vector<py::array>& images, const 
     raise_if_failed(status);
 }
 
+/// An op on one image that gives one of the same size, run without the GIL.
+template <typename Op>
+py::array_t<std::uint8_t> same_size(const py::array& image, const Op& op) {
+    py::array keeper;
+    const ImageView view = image_view(image, "image", &keeper);
+    py::array_t<std::uint8_t> result({view.height, view.width, std::int64_t{3}});
+    TensorView destination;
+    destination.data = result.mutable_data();
+    destination.dtype = DataType::kUint8;
+    destination.rank = 3;
+    destination.shape = {view.height, view.width, 3};
+    destination.strides = {view.width * 3, 3, 1};
+    Status status;
+    {
+        py::gil_scoped_release release;
+        status = op(view, destination);
+    }
+    raise_if_failed(status);
+    return result;
+}
+
+Contrast contrast_of(const std::string& kind) {
+    if (kind == "stretching") return Contrast::kStretching;
+    if (kind == "histogram_equalization") return Contrast::kHistogramEqualization;
+    if (kind == "adaptive_equalization") return Contrast::kAdaptiveEqualization;
+    throw py::value_error("kind is \"" + kind +
+                          "\"; give \"stretching\", \"histogram_equalization\" or \"adaptive_equalization\"");
+}
+
+bool red_first_of(const std::string& color_order) {
+    if (color_order == "rgb") return true;
+    if (color_order == "bgr") return false;
+    throw py::value_error("color_order is \"" + color_order + "\"; give \"bgr\" or \"rgb\"");
+}
+
 SizeRounding rounding_of(const std::string& name) {
     if (name == "truncate") return SizeRounding::kTruncate;
     if (name == "half_to_even") return SizeRounding::kHalfToEven;
@@ -165,10 +202,16 @@ void bind_placement(py::module_& module) {
         });
 }
 
-}  // namespace
-
-void bind_preprocess(py::module_& module) {
-    bind_placement(module);
+void bind_planning(py::module_& module) {
+    module.def(
+        "plan_static_crop",
+        [](std::int64_t height, std::int64_t width, double x_min, double x_max, double y_min, double y_max) {
+            Rectangle crop;
+            raise_if_failed(plan_static_crop(height, width, x_min, x_max, y_min, y_max, &crop));
+            return crop;
+        },
+        py::arg("height"), py::arg("width"), py::kw_only(), py::arg("x_min"), py::arg("x_max"), py::arg("y_min"),
+        py::arg("y_max"), "The part of an image between percentages of its sides.");
     module.def(
         "plan_letterbox",
         [](const Rectangle& crop, std::int64_t height, std::int64_t width, const std::string& rounding) {
@@ -176,7 +219,8 @@ void bind_preprocess(py::module_& module) {
             raise_if_failed(plan_letterbox(crop, Size{height, width}, rounding_of(rounding), &placement));
             return placement;
         },
-        py::arg("crop"), py::arg("height"), py::arg("width"), py::arg("rounding"));
+        py::arg("crop"), py::arg("height"), py::arg("width"), py::arg("rounding"),
+        "Fitted into height x width, in the middle of it.");
     module.def(
         "plan_stretch",
         [](const Rectangle& crop, std::int64_t height, std::int64_t width) {
@@ -184,7 +228,32 @@ void bind_preprocess(py::module_& module) {
             raise_if_failed(plan_stretch(crop, Size{height, width}, &placement));
             return placement;
         },
-        py::arg("crop"), py::arg("height"), py::arg("width"));
+        py::arg("crop"), py::arg("height"), py::arg("width"), "Stretched to height x width.");
+    module.def(
+        "plan_center_crop",
+        [](const Rectangle& crop, std::int64_t height, std::int64_t width) {
+            Placement placement;
+            raise_if_failed(plan_center_crop(crop, Size{height, width}, &placement));
+            return placement;
+        },
+        py::arg("crop"), py::arg("height"), py::arg("width"), "The middle of it, not resized.");
+    module.def(
+        "plan_fit_longer_edge",
+        [](const Rectangle& crop, std::int64_t height, std::int64_t width) {
+            Placement placement;
+            Size canvas;
+            raise_if_failed(plan_fit_longer_edge(crop, Size{height, width}, &placement, &canvas));
+            return placement;
+        },
+        py::arg("crop"), py::arg("height"), py::arg("width"),
+        "Resized to just fit into height x width; the canvas is as large as the resized image.");
+}
+
+}  // namespace
+
+void bind_preprocess(py::module_& module) {
+    bind_placement(module);
+    bind_planning(module);
     module.def(
         "preprocess_into",
         [](const py::array& out, const std::vector<py::array>& images, const std::vector<Placement>& placements,
@@ -196,6 +265,24 @@ void bind_preprocess(py::module_& module) {
         py::arg("out"), py::arg("images"), py::arg("placements"), py::kw_only(), py::arg("swap_channels"),
         py::arg("pad_value"), py::arg("normalization"), py::arg("divisor"), py::arg("first"), py::arg("second"),
         "Images to network input in one pass; `first`, `second` are mean and std, or scale and offset.");
+    module.def(
+        "grayscale",
+        [](const py::array& image, const std::string& color_order) {
+            const bool red_first = red_first_of(color_order);
+            return same_size(image, [red_first](const ImageView& view, const TensorView& destination) {
+                return grayscale(view, red_first, destination);
+            });
+        },
+        py::arg("image"), py::kw_only(), py::arg("color_order"), "Grey in three equal channels.");
+    module.def(
+        "contrast",
+        [](const py::array& image, const std::string& kind) {
+            const Contrast contrast_kind = contrast_of(kind);
+            return same_size(image, [contrast_kind](const ImageView& view, const TensorView& destination) {
+                return contrast(view, contrast_kind, destination);
+            });
+        },
+        py::arg("image"), py::kw_only(), py::arg("kind"), "Contrast enhancement.");
 }
 
 }  // namespace rfkernels::bindings

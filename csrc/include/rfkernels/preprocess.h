@@ -21,8 +21,8 @@ struct Size {
     std::int64_t width = 0;
 };
 
-// Planning. Each takes the part of the source that is used (`whole_image` or `plan_static_crop`), and says where it lies
-// on the canvas. A resized side is never 0: a 4000 x 1 strip fitted into 640 x 640 is 640 x 1.
+// Planning. Each takes the part of the source that is used (`whole_image` or `plan_static_crop`), and says where it
+// lies on the canvas. A resized side is never 0: a 4000 x 1 strip fitted into 640 x 640 is 640 x 1.
 
 /// The whole of an image, as a crop.
 Rectangle whole_image(std::int64_t height, std::int64_t width);
@@ -71,7 +71,8 @@ struct PreprocessParams {
 ///   destination[n][c][y][x] = normalize(resized[y - top][x - left][c'])   where placement n puts the image
 ///                           = normalize(pad_value)                        elsewhere
 ///
-/// images       `count` of uint8 [height, width, 1 | 3 | 4], any sizes, any row pitch. Grey becomes three equal channels,
+/// images       `count` of uint8 [height, width, 1 | 3 | 4], any sizes, any row pitch. Grey becomes three equal
+/// channels,
 ///              a fourth channel is ignored
 /// placements   `count`, from the functions above or your own; the crop must lie inside the image
 /// destination  uint8, float16 or float32 [count, 3, height, width]; columns contiguous, other strides free. uint8 only
@@ -85,5 +86,26 @@ struct PreprocessParams {
 /// Moves: rows with a non-zero weight of each image once, destination once. 1080p -> 640 float32: 2.07 MB + 4.92 MB.
 Status preprocess(const ImageView* images, const Placement* placements, std::int64_t count,
                   const PreprocessParams& params, const TensorView& destination, Stream stream);
+
+/// Grey as OpenCV's cvtColor makes it, in three equal channels:
+///   destination[y][x][c] = (9798 * red + 19235 * green + 3735 * blue + 16384) >> 15
+///
+/// image        uint8 [height, width, 1 | 3 | 4]; one channel is copied into three, a fourth is ignored
+/// red_first    whether channel 0 is red (RGB) or blue (BGR)
+/// destination  uint8 [height, width, 3], C-contiguous, no part of it the image's memory
+Status grayscale(const ImageView& image, bool red_first, const TensorView& destination);
+
+enum class Contrast {
+    kStretching,             ///< the 2nd to the 98th percentile of all bytes become 0 to 255
+    kHistogramEqualization,  ///< scikit-image's equalize_hist of all channels together, 256 bins
+    kAdaptiveEqualization,   ///< scikit-image's equalize_adapthist, clip limit 0.03: CLAHE of the HSV value
+};
+
+/// Contrast enhancement as V2 does it: scikit-image on float32 image / 255, times 255, cut to whole numbers; the same
+/// bytes (0.25, NumPy 2). Red and blue play the same part up to the rounding of the hue: V2 takes channel 0 for red.
+///
+/// image        uint8 [height, width, 1 | 3 | 4]; one channel counts as three equal ones, a fourth is ignored
+/// destination  uint8 [height, width, 3], C-contiguous, no part of it the image's memory
+Status contrast(const ImageView& image, Contrast kind, const TensorView& destination);
 
 }  // namespace rfkernels

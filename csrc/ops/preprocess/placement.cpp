@@ -7,7 +7,9 @@
 namespace rfkernels {
 namespace {
 
-std::string text(const Size& size) { return std::to_string(size.height) + " x " + std::to_string(size.width); }
+std::string text(const Size& size) {
+    return std::to_string(size.height) + " x " + std::to_string(size.width);
+}
 
 Status check(const Rectangle& crop, const Size& canvas) {
     if (crop.width < 1 || crop.height < 1) {
@@ -39,7 +41,9 @@ std::int64_t padding_before(std::int64_t canvas_side, std::int64_t side, SizeRou
 
 }  // namespace
 
-Rectangle whole_image(std::int64_t height, std::int64_t width) { return Rectangle{0, 0, width, height}; }
+Rectangle whole_image(std::int64_t height, std::int64_t width) {
+    return Rectangle{0, 0, width, height};
+}
 
 Status plan_letterbox(const Rectangle& crop, Size canvas, SizeRounding rounding, Placement* placement) {
     Status status = check(crop, canvas);
@@ -95,7 +99,8 @@ Status plan_fit_longer_edge(const Rectangle& crop, Size limit, Placement* placem
     result.crop = crop;
     const bool width_decides = scale_x < scale_y;
     result.resized_width = width_decides ? limit.width : resized_side(crop.width, scale_y, SizeRounding::kHalfToEven);
-    result.resized_height = width_decides ? resized_side(crop.height, scale_x, SizeRounding::kHalfToEven) : limit.height;
+    result.resized_height =
+        width_decides ? resized_side(crop.height, scale_x, SizeRounding::kHalfToEven) : limit.height;
     result.scale_x = ratio(result.resized_width, crop.width);
     result.scale_y = ratio(result.resized_height, crop.height);
     *placement = result;

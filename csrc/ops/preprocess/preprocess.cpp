@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 
+#include "ops/preprocess/checks.h"
 #include "ops/preprocess/preprocess_kernels.h"
 #include "ops/preprocess/resize_arithmetic.h"
 #include "rfkernels/instruction_set.h"
@@ -16,50 +17,17 @@
 namespace rfkernels {
 namespace {
 
-constexpr std::int64_t kMaxSide = std::int64_t{1} << 24;  // above it float32 does not hold every coordinate
 constexpr std::int64_t kAlignment = 64;
 constexpr int kDestinationChannels = 3;
-
-std::string shape_of(const ImageView& image) {
-    return "[" + std::to_string(image.height) + ", " + std::to_string(image.width) + ", " +
-           std::to_string(image.channels) + "]";
-}
-
-std::int64_t element_size(DataType dtype) {
-    switch (dtype) {
-        case DataType::kUint8:
-            return 1;
-        case DataType::kFloat16:
-            return 2;
-        default:
-            return 4;
-    }
-}
-
-Status check_image(const ImageView& image, const std::string& name) {
-    if (image.data == nullptr) return Status::invalid_argument(name + " has no data (a null pointer)");
-    if (image.channels != 1 && image.channels != 3 && image.channels != 4) {
-        return Status::invalid_argument(name + " has shape " + shape_of(image) +
-                                        "; give 1 (grey), 3 or 4 (colour, alpha ignored) channels");
-    }
-    if (image.height < 1 || image.width < 1 || image.height > kMaxSide || image.width > kMaxSide) {
-        return Status::invalid_argument(name + " has shape " + shape_of(image) + "; sides must be 1 to 2^24 pixels");
-    }
-    if (image.row_pitch < image.width * image.channels) {
-        return Status::invalid_argument(name + " has a row pitch of " + std::to_string(image.row_pitch) +
-                                        " bytes, less than a row of shape " + shape_of(image) + " takes");
-    }
-    return Status();
-}
 
 Status check_placement(const Placement& placement, const ImageView& image, const std::string& name) {
     const Rectangle& crop = placement.crop;
     if (crop.x < 0 || crop.y < 0 || crop.width < 1 || crop.height < 1 || crop.width > image.width - crop.x ||
         crop.height > image.height - crop.y) {
-        return Status::invalid_argument(name + " has the crop x=" + std::to_string(crop.x) + ", y=" +
-                                        std::to_string(crop.y) + ", width=" + std::to_string(crop.width) + ", height=" +
-                                        std::to_string(crop.height) + ", which is not inside its image of shape " +
-                                        shape_of(image) + "; plan it for this image");
+        return Status::invalid_argument(
+            name + " has the crop x=" + std::to_string(crop.x) + ", y=" + std::to_string(crop.y) +
+            ", width=" + std::to_string(crop.width) + ", height=" + std::to_string(crop.height) +
+            ", which is not inside its image of shape " + shape_of(image) + "; plan it for this image");
     }
     if (placement.resized_width < 1 || placement.resized_height < 1 || placement.resized_width > kMaxSide ||
         placement.resized_height > kMaxSide) {
@@ -103,18 +71,6 @@ Status check_destination(const TensorView& destination, std::int64_t count) {
         return Status::invalid_argument("destination has no data (a null pointer)");
     }
     return Status();
-}
-
-bool overlap(const ImageView& image, const TensorView& destination) {
-    std::uintptr_t destination_size = static_cast<std::uintptr_t>(element_size(destination.dtype));
-    for (int axis = 0; axis < 4; ++axis) {
-        destination_size += static_cast<std::uintptr_t>((destination.shape[axis] - 1) * destination.strides[axis]);
-    }
-    const std::uintptr_t image_size =
-        static_cast<std::uintptr_t>((image.height - 1) * image.row_pitch + image.width * image.channels);
-    const std::uintptr_t image_begin = reinterpret_cast<std::uintptr_t>(image.data);
-    const std::uintptr_t destination_begin = reinterpret_cast<std::uintptr_t>(destination.data);
-    return image_begin < destination_begin + destination_size && destination_begin < image_begin + image_size;
 }
 
 Status check_params(const PreprocessParams& params, DataType dtype) {
@@ -228,6 +184,7 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
     const std::int64_t row_bytes = (image.width - placement.crop.x) * image.channels;
     plan->column_count = columns.end - columns.begin;
     plan->wide_column_count = 0;
+    plan->picks_columns = true;
     for (std::int64_t column = 0; column < plan->column_count; ++column) {
         const resize::Taps taps =
             resize::column_taps(columns.begin + column, step, static_cast<std::int32_t>(placement.crop.width));
@@ -236,6 +193,7 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
         const std::uint32_t second_weight = static_cast<std::uint32_t>(taps.second_weight);
         weights[column] =
             taps.first == taps.second ? first_weight + second_weight : first_weight | (second_weight << 16U);
+        plan->picks_columns = plan->picks_columns && (weights[column] >> 16U) == 0;
         if (offsets[column] + 8 <= row_bytes) plan->wide_column_count = column + 1;
     }
     plan->column_offsets = offsets;

@@ -1,5 +1,7 @@
 // Compiled once for each instruction set. A destination row is made in three steps that stay in the first-level cache:
 // source rows -> two horizontally resized rows (int16, planar) -> one finished row (uint8, planar) -> destination.
+// Where all weights are 1 or 0 (no resize, 1080p -> 640, any odd whole scale) the finished row is picked from the
+// source.
 
 #include "ops/preprocess/preprocess_kernels.h"
 
@@ -33,17 +35,30 @@ inline Vector load_pixel_pairs(const std::uint8_t* source, const std::int32_t* o
                                    pixel_pairs_of(source, offsets + kUpperLane), 1);
 }
 inline Vector load_weights(const std::uint32_t* weights) {
-    return _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weights))),
-        _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights + kUpperLane)), 1);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weights))),
+                                   _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights + kUpperLane)), 1);
 }
-inline Vector broadcast(__m128i lane) { return _mm256_broadcastsi128_si256(lane); }
-inline Vector shuffle_bytes(Vector bytes, Vector order) { return _mm256_shuffle_epi8(bytes, order); }
-inline Vector low_dwords(Vector a, Vector b) { return _mm256_unpacklo_epi32(a, b); }
-inline Vector high_dwords(Vector a, Vector b) { return _mm256_unpackhi_epi32(a, b); }
-inline Vector low_words(Vector bytes) { return _mm256_unpacklo_epi8(bytes, _mm256_setzero_si256()); }
-inline Vector high_words(Vector bytes) { return _mm256_unpackhi_epi8(bytes, _mm256_setzero_si256()); }
-inline Vector weigh(Vector pairs, Vector weights) { return _mm256_srai_epi32(_mm256_madd_epi16(pairs, weights), 4); }
+inline Vector broadcast(__m128i lane) {
+    return _mm256_broadcastsi128_si256(lane);
+}
+inline Vector shuffle_bytes(Vector bytes, Vector order) {
+    return _mm256_shuffle_epi8(bytes, order);
+}
+inline Vector low_dwords(Vector a, Vector b) {
+    return _mm256_unpacklo_epi32(a, b);
+}
+inline Vector high_dwords(Vector a, Vector b) {
+    return _mm256_unpackhi_epi32(a, b);
+}
+inline Vector low_words(Vector bytes) {
+    return _mm256_unpacklo_epi8(bytes, _mm256_setzero_si256());
+}
+inline Vector high_words(Vector bytes) {
+    return _mm256_unpackhi_epi8(bytes, _mm256_setzero_si256());
+}
+inline Vector weigh(Vector pairs, Vector weights) {
+    return _mm256_srai_epi32(_mm256_madd_epi16(pairs, weights), 4);
+}
 inline void store(std::int16_t* target, Vector first, Vector second) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(target), _mm256_packs_epi32(first, second));
 }
@@ -60,13 +75,27 @@ inline Vector load_pixel_pairs(const std::uint8_t* source, const std::int32_t* o
 inline Vector load_weights(const std::uint32_t* weights) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights));
 }
-inline Vector broadcast(__m128i lane) { return lane; }
-inline Vector shuffle_bytes(Vector bytes, Vector order) { return _mm_shuffle_epi8(bytes, order); }
-inline Vector low_dwords(Vector a, Vector b) { return _mm_unpacklo_epi32(a, b); }
-inline Vector high_dwords(Vector a, Vector b) { return _mm_unpackhi_epi32(a, b); }
-inline Vector low_words(Vector bytes) { return _mm_unpacklo_epi8(bytes, _mm_setzero_si128()); }
-inline Vector high_words(Vector bytes) { return _mm_unpackhi_epi8(bytes, _mm_setzero_si128()); }
-inline Vector weigh(Vector pairs, Vector weights) { return _mm_srai_epi32(_mm_madd_epi16(pairs, weights), 4); }
+inline Vector broadcast(__m128i lane) {
+    return lane;
+}
+inline Vector shuffle_bytes(Vector bytes, Vector order) {
+    return _mm_shuffle_epi8(bytes, order);
+}
+inline Vector low_dwords(Vector a, Vector b) {
+    return _mm_unpacklo_epi32(a, b);
+}
+inline Vector high_dwords(Vector a, Vector b) {
+    return _mm_unpackhi_epi32(a, b);
+}
+inline Vector low_words(Vector bytes) {
+    return _mm_unpacklo_epi8(bytes, _mm_setzero_si128());
+}
+inline Vector high_words(Vector bytes) {
+    return _mm_unpackhi_epi8(bytes, _mm_setzero_si128());
+}
+inline Vector weigh(Vector pairs, Vector weights) {
+    return _mm_srai_epi32(_mm_madd_epi16(pairs, weights), 4);
+}
 inline void store(std::int16_t* target, Vector first, Vector second) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(target), _mm_packs_epi32(first, second));
 }
@@ -96,6 +125,32 @@ inline void resize_group(const std::uint8_t* source, const std::int32_t* offsets
     store(plane_0, weigh(low_words(planes_01_low), weights_low), weigh(low_words(planes_01_high), weights_high));
     store(plane_1, weigh(high_words(planes_01_low), weights_low), weigh(high_words(planes_01_high), weights_high));
     store(plane_2, weigh(low_words(plane_2_low), weights_low), weigh(low_words(plane_2_high), weights_high));
+}
+#endif
+
+#if defined(__SSE4_1__)
+/// Four pixels of 4 bytes, sorted by channel: c0 c0 c0 c0 c1 c1 c1 c1 c2 c2 c2 c2, and what follows a pixel.
+inline __m128i load_4_pixels(const std::uint8_t* source, const std::int32_t* offsets) {
+    std::int32_t pixels[4];
+    for (int i = 0; i < 4; ++i) std::memcpy(&pixels[i], source + offsets[i], sizeof(pixels[i]));
+    const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm_shuffle_epi8(_mm_setr_epi32(pixels[0], pixels[1], pixels[2], pixels[3]), order);
+}
+
+/// 16 columns of three planes, each column one source pixel.
+inline void pick_group(const std::uint8_t* source, const std::int32_t* offsets, std::uint8_t* plane_0,
+                       std::uint8_t* plane_1, std::uint8_t* plane_2) {
+    const __m128i columns_0 = load_4_pixels(source, offsets);
+    const __m128i columns_4 = load_4_pixels(source, offsets + 4);
+    const __m128i columns_8 = load_4_pixels(source, offsets + 8);
+    const __m128i columns_12 = load_4_pixels(source, offsets + 12);
+    const __m128i planes_01_low = _mm_unpacklo_epi32(columns_0, columns_4);
+    const __m128i planes_01_high = _mm_unpacklo_epi32(columns_8, columns_12);
+    const __m128i plane_2_low = _mm_unpackhi_epi32(columns_0, columns_4);
+    const __m128i plane_2_high = _mm_unpackhi_epi32(columns_8, columns_12);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_0), _mm_unpacklo_epi64(planes_01_low, planes_01_high));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_1), _mm_unpackhi_epi64(planes_01_low, planes_01_high));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_2), _mm_unpacklo_epi64(plane_2_low, plane_2_high));
 }
 #endif
 
@@ -130,6 +185,43 @@ void resize_columns(const DrawPlan& plan, const std::uint8_t* source, std::int16
     }
 }
 
+/// The source row's pixels that the columns are, where no column is a mixture of two: one finished row.
+template <int kChannels>
+void pick_columns(const DrawPlan& plan, const std::uint8_t* source, std::uint8_t* target) {
+    constexpr int kPlanes = kChannels == 1 ? 1 : 3;
+    const std::int32_t* offsets = plan.column_offsets;
+    const std::int64_t pitch = plan.scratch_pitch;
+    std::int64_t column = 0;
+#if defined(__SSE4_1__)
+    if constexpr (kPlanes == 3) {
+        constexpr std::int64_t kColumns = 16;
+        const std::int64_t wide = plan.wide_column_count;
+        while (wide >= kColumns && column < wide) {
+            const std::int64_t start = column + kColumns <= wide ? column : wide - kColumns;
+            pick_group(source, offsets + start, target + start, target + pitch + start, target + 2 * pitch + start);
+            column = start + kColumns;
+        }
+    }
+#endif
+    for (; column < plan.column_count; ++column) {
+        for (int plane = 0; plane < kPlanes; ++plane) {
+            target[plane * pitch + column] = source[offsets[column] + plane];
+        }
+    }
+}
+
+void pick_columns_of_row(const DrawPlan& plan, std::int32_t row, std::uint8_t* target) {
+    const std::uint8_t* source = plan.source + row * plan.row_pitch;
+    switch (plan.channels) {
+        case 1:
+            return pick_columns<1>(plan, source, target);
+        case 3:
+            return pick_columns<3>(plan, source, target);
+        default:
+            return pick_columns<4>(plan, source, target);
+    }
+}
+
 void resize_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int16_t* target) {
     const std::uint8_t* source = plan.source + row * plan.row_pitch;
     switch (plan.channels) {
@@ -142,19 +234,23 @@ void resize_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int16_t*
     }
 }
 
-void resize_rows(const std::int16_t* __restrict first, const std::int16_t* __restrict second, std::int16_t first_weight,
-                 std::int16_t second_weight, std::uint8_t* __restrict target, std::int64_t count) {
+void mix_rows(const std::int16_t* __restrict first, const std::int16_t* __restrict second, std::int16_t first_weight,
+              std::int16_t second_weight, std::uint8_t* __restrict target, std::int64_t count) {
     for (std::int64_t column = 0; column < count; ++column) {
         target[column] = resize::vertical(first[column], second[column], first_weight, second_weight);
     }
 }
 
 template <bool kExactDivision, bool kDivides>
-inline float normalize(std::uint8_t byte, const ChannelNormalization& constants) {
-    const float value = static_cast<float>(byte);
-    float result = kExactDivision ? value / constants.first : value * constants.first + value * constants.second;
-    result = result + constants.offset;
-    return kDivides ? result / constants.divisor : result;
+void normalize(const std::uint8_t* __restrict source, const ChannelNormalization& constants, float* __restrict target,
+               std::int64_t count) {
+    const ChannelNormalization local = constants;  // a copy, which no store to `target` can change
+    for (std::int64_t i = 0; i < count; ++i) {
+        const float value = static_cast<float>(source[i]);
+        const float quotient = kExactDivision ? value / local.first : value * local.first + value * local.second;
+        const float result = quotient + local.offset;
+        target[i] = kDivides ? result / local.divisor : result;
+    }
 }
 
 /// float32 to float16 bits, to nearest, ties to even; for machines without an instruction for it. No NaN comes here.
@@ -175,136 +271,154 @@ inline std::uint16_t half_bits(float value) {
     return static_cast<std::uint16_t>(half | ((bits >> 16U) & 0x8000U));
 }
 
-template <bool kExactDivision, bool kDivides>
-void convert_to_float32(const std::uint8_t* __restrict source, const ChannelNormalization& constants,
-                        float* __restrict target, std::int64_t count) {
-    const ChannelNormalization local = constants;
-    for (std::int64_t column = 0; column < count; ++column) {
-        target[column] = normalize<kExactDivision, kDivides>(source[column], local);
-    }
-}
-
-template <bool kExactDivision, bool kDivides>
-void convert_to_float16(const std::uint8_t* __restrict source, const ChannelNormalization& constants,
-                        std::uint16_t* __restrict target, std::int64_t count) {
-    const ChannelNormalization local = constants;
-    std::int64_t column = 0;
-#if defined(__F16C__)
-    constexpr std::int64_t kStep = 16;
-    float values[kStep];
-    for (; column + kStep <= count; column += kStep) {
-        for (std::int64_t i = 0; i < kStep; ++i) {
-            values[i] = normalize<kExactDivision, kDivides>(source[column + i], local);
-        }
-        for (std::int64_t i = 0; i < kStep; i += 8) {
-            const __m128i halves = _mm256_cvtps_ph(_mm256_loadu_ps(values + i), _MM_FROUND_TO_NEAREST_INT);
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(target + column + i), halves);
-        }
-    }
-#endif
-    for (; column < count; ++column) {
-        target[column] = half_bits(normalize<kExactDivision, kDivides>(source[column], local));
-    }
-}
-
-template <bool kExactDivision, bool kDivides>
-void convert(const std::uint8_t* source, const ChannelNormalization& constants, DataType dtype, void* target,
-             std::int64_t count) {
-    switch (dtype) {
-        case DataType::kUint8:
-            std::memcpy(target, source, static_cast<std::size_t>(count));
-            return;
-        case DataType::kFloat16:
-            return convert_to_float16<kExactDivision, kDivides>(source, constants, static_cast<std::uint16_t*>(target),
-                                                                count);
-        default:
-            return convert_to_float32<kExactDivision, kDivides>(source, constants, static_cast<float*>(target), count);
-    }
-}
-
-void convert_row(const DrawPlan& plan, const std::uint8_t* source, int channel, void* target, std::int64_t count) {
-    const ChannelNormalization& constants = plan.normalization[channel];
-    if (plan.exact_division) {
-        return plan.divides ? convert<true, true>(source, constants, plan.dtype, target, count)
-                            : convert<true, false>(source, constants, plan.dtype, target, count);
-    }
-    return plan.divides ? convert<false, true>(source, constants, plan.dtype, target, count)
-                        : convert<false, false>(source, constants, plan.dtype, target, count);
-}
-
 template <typename Element>
-void fill(void* target, Element value, std::int64_t count) {
-    Element* elements = static_cast<Element*>(target);
-    for (std::int64_t i = 0; i < count; ++i) elements[i] = value;
+void fill(Element* target, Element value, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) target[i] = value;
 }
 
-/// `count` pad values from `target` on.
-void pad(const DrawPlan& plan, int channel, unsigned char* target, std::int64_t count) {
-    if (count <= 0) return;
-    unsigned char value[sizeof(float)];
-    convert_row(plan, &plan.pad_value, channel, value, 1);
-    if (plan.dtype == DataType::kUint8) {
-        std::memset(target, value[0], static_cast<std::size_t>(count));
-    } else if (plan.dtype == DataType::kFloat16) {
-        std::uint16_t half = 0;
-        std::memcpy(&half, value, sizeof(half));
-        fill(target, half, count);
-    } else {
-        float single = 0.0F;
-        std::memcpy(&single, value, sizeof(single));
-        fill(target, single, count);
+#if defined(__F16C__)
+void halve(const float* source, std::uint16_t* target, std::int64_t count) {
+    std::int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(target + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(source + i), _MM_FROUND_TO_NEAREST_INT));
     }
+    for (; i < count; ++i) target[i] = half_bits(source[i]);
 }
+#endif
 
-std::int64_t size_of(DataType dtype) {
-    return dtype == DataType::kUint8 ? 1 : dtype == DataType::kFloat16 ? 2 : 4;
-}
-
-void pad_rows(const DrawPlan& plan, std::int64_t begin, std::int64_t end) {
-    for (int channel = 0; channel < 3; ++channel) {
-        unsigned char* plane = static_cast<unsigned char*>(plan.destination) + channel * plan.plane_stride;
-        for (std::int64_t row = begin; row < end; ++row) {
-            pad(plan, channel, plane + row * plan.row_stride, plan.canvas_width);
+/// What draws finished rows and padding onto the canvas of a plan.
+class Canvas {
+  public:
+    explicit Canvas(const DrawPlan& plan) : plan_(plan) {
+        for (int channel = 0; channel < 3; ++channel) {
+            normalize_row(&plan.pad_value, channel, &pad_values_[channel], 1);
+            pad_halves_[channel] = half_bits(pad_values_[channel]);
+#if !defined(__F16C__)
+            if (plan.dtype != DataType::kFloat16) continue;
+            for (int byte = 0; byte < 256; ++byte) {
+                const std::uint8_t value = static_cast<std::uint8_t>(byte);
+                float normalized = 0.0F;
+                normalize_row(&value, channel, &normalized, 1);
+                half_tables_[channel][byte] = half_bits(normalized);
+            }
+#endif
         }
+    }
+
+    void draw_row(std::int64_t row) const {
+        const std::int64_t right = plan_.left + plan_.column_count;
+        for (int channel = 0; channel < 3; ++channel) {
+            const int plane = plan_.channels == 1 ? 0 : plan_.source_channel[channel];
+            pad(channel, row, 0, plan_.left);
+            convert(plan_.finished_row + plane * plan_.scratch_pitch, channel, at(channel, row, plan_.left));
+            pad(channel, row, right, plan_.canvas_width - right);
+        }
+    }
+
+    void pad_rows(std::int64_t begin, std::int64_t end) const {
+        for (int channel = 0; channel < 3; ++channel) {
+            for (std::int64_t row = begin; row < end; ++row) pad(channel, row, 0, plan_.canvas_width);
+        }
+    }
+
+  private:
+    void* at(int channel, std::int64_t row, std::int64_t column) const {
+        const std::int64_t element = plan_.dtype == DataType::kUint8 ? 1 : plan_.dtype == DataType::kFloat16 ? 2 : 4;
+        return static_cast<unsigned char*>(plan_.destination) + channel * plan_.plane_stride + row * plan_.row_stride +
+               column * element;
+    }
+
+    void pad(int channel, std::int64_t row, std::int64_t column, std::int64_t count) const {
+        if (count <= 0) return;
+        void* target = at(channel, row, column);
+        if (plan_.dtype == DataType::kUint8) {
+            std::memset(target, plan_.pad_value, static_cast<std::size_t>(count));
+        } else if (plan_.dtype == DataType::kFloat16) {
+            fill(static_cast<std::uint16_t*>(target), pad_halves_[channel], count);
+        } else {
+            fill(static_cast<float*>(target), pad_values_[channel], count);
+        }
+    }
+
+    void convert(const std::uint8_t* source, int channel, void* target) const {
+        const std::int64_t count = plan_.column_count;
+        if (plan_.dtype == DataType::kUint8) {
+            std::memcpy(target, source, static_cast<std::size_t>(count));
+        } else if (plan_.dtype == DataType::kFloat32) {
+            normalize_row(source, channel, static_cast<float*>(target), count);
+        } else {
+            convert_to_halves(source, channel, static_cast<std::uint16_t*>(target), count);
+        }
+    }
+
+    void convert_to_halves(const std::uint8_t* source, int channel, std::uint16_t* target, std::int64_t count) const {
+#if defined(__F16C__)
+        constexpr std::int64_t kChunk = 256;
+        float values[kChunk];
+        for (std::int64_t begin = 0; begin < count; begin += kChunk) {
+            const std::int64_t size = count - begin < kChunk ? count - begin : kChunk;
+            normalize_row(source + begin, channel, values, size);
+            halve(values, target + begin, size);
+        }
+#else
+        for (std::int64_t i = 0; i < count; ++i) target[i] = half_tables_[channel][source[i]];
+#endif
+    }
+
+    void normalize_row(const std::uint8_t* source, int channel, float* target, std::int64_t count) const {
+        const ChannelNormalization& constants = plan_.normalization[channel];
+        if (plan_.exact_division) {
+            return plan_.divides ? normalize<true, true>(source, constants, target, count)
+                                 : normalize<true, false>(source, constants, target, count);
+        }
+        return plan_.divides ? normalize<false, true>(source, constants, target, count)
+                             : normalize<false, false>(source, constants, target, count);
+    }
+
+    const DrawPlan& plan_;
+    float pad_values_[3];
+    std::uint16_t pad_halves_[3];
+#if !defined(__F16C__)
+    std::uint16_t half_tables_[3][256];  // faster than rounding every value without an instruction for it
+#endif
+};
+
+/// `row` of the resized image into plan.finished_row. `held` are the source rows that lie in plan.resized_rows.
+void resize_row(const DrawPlan& plan, std::int64_t row, std::int32_t (&held)[2]) {
+    const std::int32_t wanted[2] = {plan.row_indices[2 * row], plan.row_indices[2 * row + 1]};
+    const std::int16_t* weights = plan.row_weights + 2 * row;
+    if (plan.picks_columns && (weights[0] == 0 || weights[1] == 0)) {
+        return pick_columns_of_row(plan, wanted[0], plan.finished_row);
+    }
+    int slot[2];
+    for (int tap = 0; tap < 2; ++tap) {
+        slot[tap] = held[0] == wanted[tap] ? 0 : held[1] == wanted[tap] ? 1 : -1;
+        if (slot[tap] >= 0) continue;
+        // Overwrite the row that the other tap does not need.
+        slot[tap] = held[0] == wanted[1 - tap] ? 1 : 0;
+        resize_columns_of_row(plan, wanted[tap], plan.resized_rows[slot[tap]]);
+        held[slot[tap]] = wanted[tap];
+    }
+    const int planes = plan.channels == 1 ? 1 : 3;
+    for (int plane = 0; plane < planes; ++plane) {
+        const std::int64_t start = plane * plan.scratch_pitch;
+        mix_rows(plan.resized_rows[slot[0]] + start, plan.resized_rows[slot[1]] + start, weights[0], weights[1],
+                 plan.finished_row + start, plan.column_count);
     }
 }
 
 }  // namespace
 
 void draw_image(const DrawPlan& plan) {
-    const int planes = plan.channels == 1 ? 1 : 3;
-    const std::int64_t element = size_of(plan.dtype);
-    pad_rows(plan, 0, plan.top);
-    std::int32_t held[2] = {-1, -1};  // the source row in each of plan.resized_rows
+    const Canvas canvas(plan);
+    canvas.pad_rows(0, plan.top);
+    std::int32_t held[2] = {-1, -1};
     for (std::int64_t row = 0; row < plan.row_count; ++row) {
-        const std::int32_t wanted[2] = {plan.row_indices[2 * row], plan.row_indices[2 * row + 1]};
-        int slot[2];
-        for (int tap = 0; tap < 2; ++tap) {
-            slot[tap] = held[0] == wanted[tap] ? 0 : held[1] == wanted[tap] ? 1 : -1;
-            if (slot[tap] >= 0) continue;
-            // Overwrite the row that the other tap does not need.
-            slot[tap] = held[0] == wanted[1 - tap] ? 1 : 0;
-            resize_columns_of_row(plan, wanted[tap], plan.resized_rows[slot[tap]]);
-            held[slot[tap]] = wanted[tap];
-        }
-        for (int plane = 0; plane < planes; ++plane) {
-            resize_rows(plan.resized_rows[slot[0]] + plane * plan.scratch_pitch,
-                        plan.resized_rows[slot[1]] + plane * plan.scratch_pitch, plan.row_weights[2 * row],
-                        plan.row_weights[2 * row + 1], plan.finished_row + plane * plan.scratch_pitch,
-                        plan.column_count);
-        }
-        for (int channel = 0; channel < 3; ++channel) {
-            unsigned char* target = static_cast<unsigned char*>(plan.destination) + channel * plan.plane_stride +
-                                    (plan.top + row) * plan.row_stride;
-            const std::uint8_t* finished =
-                plan.finished_row + (planes == 1 ? 0 : plan.source_channel[channel]) * plan.scratch_pitch;
-            pad(plan, channel, target, plan.left);
-            convert_row(plan, finished, channel, target + plan.left * element, plan.column_count);
-            const std::int64_t right = plan.left + plan.column_count;
-            pad(plan, channel, target + right * element, plan.canvas_width - right);
-        }
+        resize_row(plan, row, held);
+        canvas.draw_row(plan.top + row);
     }
-    pad_rows(plan, plan.top + plan.row_count, plan.canvas_height);
+    canvas.pad_rows(plan.top + plan.row_count, plan.canvas_height);
 }
 
 }  // namespace rfkernels::RFK_VARIANT

@@ -23,8 +23,8 @@ struct ChannelNormalization {
 
 /// One image onto one canvas. Pointers to scratch memory are 64-byte aligned.
 struct DrawPlan {
-    // Source: the crop's first pixel. `column_offsets` are bytes from it, `column_weights` hold the weight of the pixel at
-    // the offset in the low half and that of the pixel to its right in the high half.
+    // Source: the crop's first pixel. `column_offsets` are bytes from it, `column_weights` hold the weight of the pixel
+    // at the offset in the low half and that of the pixel to its right in the high half.
     const std::uint8_t* source;
     std::int64_t row_pitch;
     int channels;
@@ -32,6 +32,7 @@ struct DrawPlan {
     const std::uint32_t* column_weights;
     std::int64_t column_count;
     std::int64_t wide_column_count;  // of these, from the left, 8 bytes may be read without leaving the image's row
+    bool picks_columns;              // the weight to the right is 0 everywhere
     // Rows: index and weight of the two source rows of each.
     const std::int32_t* row_indices;
     const std::int16_t* row_weights;

@@ -1,0 +1,30 @@
+#pragma once
+
+// What the functions of this op ask of their arguments.
+
+#include <cstdint>
+#include <string>
+
+#include "rfkernels/image.h"
+#include "rfkernels/status.h"
+#include "rfkernels/tensor.h"
+
+namespace rfkernels {
+
+constexpr std::int64_t kMaxSide = std::int64_t{1} << 24;  // above it float32 does not hold every coordinate
+
+/// "[height, width, channels]".
+std::string shape_of(const ImageView& image);
+
+std::int64_t element_size(DataType dtype);
+
+/// A pointer, 1, 3 or 4 channels, sides of 1 to 2^24, rows that do not overlap.
+Status check_image(const ImageView& image, const std::string& name);
+
+/// A C-contiguous uint8 [height, width, 3] of the image's size that does not share memory with it.
+Status check_image_destination(const TensorView& destination, const ImageView& image);
+
+/// Whether any byte between the first and the last of one lies between those of the other.
+bool overlap(const ImageView& image, const TensorView& destination);
+
+}  // namespace rfkernels
