@@ -59,7 +59,8 @@ def batches(pictures: Sequence[Picture], size: int, generator: np.random.Generat
     """All pictures once, in random order, each mirrored by chance; the last batch holds what is left."""
     order = generator.permutation(len(pictures))
     for start in range(0, len(order), size):
-        chosen = [_mirrored(pictures[i]) if generator.random() < 0.5 else pictures[i] for i in order[start : start + size]]
+        chosen = [pictures[index] for index in order[start : start + size]]
+        chosen = [_mirrored(picture) if generator.random() < 0.5 else picture for picture in chosen]
         most = max(len(picture.class_ids) for picture in chosen)
         boxes, class_ids = torch.zeros(len(chosen), most, 4), torch.zeros(len(chosen), most, dtype=torch.int64)
         present = torch.zeros(len(chosen), most, dtype=torch.bool)

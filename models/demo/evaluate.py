@@ -19,7 +19,7 @@ _BATCH = 20
 
 
 def suppress(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int64], iou_threshold: float, most: int
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int64], iou: float, most: int
 ) -> NDArray[np.int64]:
     """Greedy class-aware non-maximum suppression: indices of what is kept, by descending score."""
     order = np.argsort(-scores, kind="stable")
@@ -30,8 +30,8 @@ def suppress(
         kept.append(int(best))
         low, high = np.maximum(boxes[best, :2], boxes[rest, :2]), np.minimum(boxes[best, 2:], boxes[rest, 2:])
         intersection = np.prod(np.clip(high - low, 0, None), axis=1)
-        iou = intersection / np.maximum(areas[best] + areas[rest] - intersection, 1e-9)
-        order = rest[(iou <= iou_threshold) | (class_ids[rest] != class_ids[best])]
+        overlap = intersection / np.maximum(areas[best] + areas[rest] - intersection, 1e-9)
+        order = rest[(overlap <= iou) | (class_ids[rest] != class_ids[best])]
     return np.array(kept, np.int64)
 
 
@@ -76,7 +76,8 @@ def mean_average_precision(
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth.createIndex()
         if not results:
-            return {"map50_95": 0.0, "map50": 0.0, "map75": 0.0, "map50_by_class": dict.fromkeys(shapes.CLASS_NAMES, 0.0)}
+            nothing = dict.fromkeys(shapes.CLASS_NAMES, 0.0)
+            return {"map50_95": 0.0, "map50": 0.0, "map75": 0.0, "map50_by_class": nothing}
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()

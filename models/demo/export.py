@@ -20,12 +20,15 @@ def fused(model: Yolov8) -> Yolov8:
     for module in result.modules():
         if isinstance(module, Conv):
             convolution, norm = module.conv, module.bn
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
             weight = convolution.weight.double() * scale[:, None, None, None]
             bias = norm.bias.double() - norm.running_mean.double() * scale
             convolution.weight = nn.Parameter(weight.float(), requires_grad=False)
             convolution.bias = nn.Parameter(bias.float(), requires_grad=False)
-            module.bn = nn.Identity()  # type: ignore[assignment]
+            module.bn = nn.Identity()
     return result
 
 
@@ -44,7 +47,10 @@ def write_weights(model: Yolov8, path: Path, *, training: str) -> None:
     for name, tensor in fused(model).state_dict().items():
         half = tensor.to(torch.float16).contiguous()
         if not bool(half.isfinite().all()):
-            raise ValueError(f"{name} is not finite in float16 (largest magnitude {float(tensor.abs().max())}): train again")
+            largest = float(tensor.abs().max())
+            raise ValueError(
+                f"{name} is not finite in float16 (largest magnitude {largest:g}): train from another seed"
+            )
         tensors[name] = half
     metadata = {
         "task": "detect",

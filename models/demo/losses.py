@@ -37,7 +37,10 @@ class Targets:
 
 
 class Assignment(NamedTuple):
-    """positive: bool [batch, anchors]; object_index: int64 [batch, anchors]; scores: float32 [batch, anchors, classes]."""
+    """Which anchors learn an object, which one, and what score.
+
+    positive: bool [batch, anchors]; object_index: int64 [batch, anchors]; scores: float32 [batch, anchors, classes].
+    """
 
     positive: Tensor
     object_index: Tensor
@@ -54,8 +57,8 @@ class Losses(NamedTuple):
 
 def complete_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """(IoU, complete IoU) of boxes [..., 4], x1 y1 x2 y2, broadcast against each other."""
-    overlap = (torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])).clamp(min=0)
-    intersection = overlap.prod(dim=-1)
+    overlap = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    intersection = overlap.clamp(min=0).prod(dim=-1)
     size_first, size_second = first[..., 2:] - first[..., :2], second[..., 2:] - second[..., :2]
     iou = intersection / (size_first.prod(dim=-1) + size_second.prod(dim=-1) - intersection + _EPSILON)
     hull = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
@@ -85,7 +88,8 @@ def assign(scores: Tensor, boxes: Tensor, centres: Tensor, targets: Targets) -> 
         nothing = torch.zeros(batch, anchors, dtype=torch.int64)
         return Assignment(nothing.bool(), nothing, torch.zeros_like(scores))
     edges = targets.boxes[:, :, None]  # [batch, objects, 1, 4] against [anchors, 2]
-    inside = (centres > edges[..., :2]).all(dim=-1) & (centres < edges[..., 2:]).all(dim=-1) & targets.present[..., None]
+    inside = (centres > edges[..., :2]).all(dim=-1) & (centres < edges[..., 2:]).all(dim=-1)
+    inside &= targets.present[..., None]
     iou = complete_iou(edges, boxes[:, None])[0] * inside  # [batch, objects, anchors]
     score = scores.transpose(1, 2).gather(1, targets.class_ids[..., None].expand(-1, -1, anchors))
     alignment = score.pow(SCORE_EXPONENT) * iou.pow(OVERLAP_EXPONENT)
@@ -107,19 +111,28 @@ def assign(scores: Tensor, boxes: Tensor, centres: Tensor, targets: Targets) -> 
 
 
 def distribution_focal(logits: Tensor, distances: Tensor) -> Tensor:
-    """Cross entropy towards the two bins next to each distance. [n, 64] logits, [n, 4] grid units, to [n] (mean of sides)."""
+    """Cross entropy towards the two bins next to each distance, averaged over the sides.
+
+    Args:
+        logits: float32 [n, 64].
+        distances: float32 [n, 4], grid units.
+
+    Returns:
+        float32 [n].
+    """
     clamped = distances.clamp(0, DISTANCE_BINS - 1 - 0.01)
     lower = clamped.long()
     share = clamped - lower
-    log_probabilities = logits.unflatten(-1, (4, DISTANCE_BINS)).log_softmax(dim=-1)
+    log_probabilities = logits.view(-1, 4, DISTANCE_BINS).log_softmax(dim=-1)
     at_lower = log_probabilities.gather(-1, lower[..., None]).squeeze(-1)
     at_upper = log_probabilities.gather(-1, lower[..., None] + 1).squeeze(-1)
-    return -((1 - share) * at_lower + share * at_upper).mean(dim=-1)
+    loss: Tensor = -((1 - share) * at_lower + share * at_upper).mean(dim=-1)
+    return loss
 
 
 def detection_losses(raw: list[Tensor], targets: Targets, head: Detect) -> Losses:
     """The losses of a batch from the raw outputs of the three levels."""
-    distance_logits, class_logits = flatten(raw, head.class_count)
+    distance_logits, class_logits = flatten(raw)
     centres, strides = anchor_centres(raw)
     boxes = boxes_from_distances(head.dfl(distance_logits), centres)  # grid units
     assignment = assign(class_logits.detach().sigmoid(), boxes.detach() * strides, centres * strides, targets)

@@ -1,8 +1,8 @@
 """YOLOv8 in plain torch.nn, with the parameter names of YOLOv8 checkpoints.
 
 Layer `i` of the published table is `model.<i>`, so that a state dict of `Yolov8` has the keys `model.0.conv.weight` ...
-`model.22.dfl.conv.weight` that every reader of YOLOv8 checkpoints expects. The network ends at the raw head convolutions;
-`decode` turns them into boxes and scores.
+`model.22.dfl.conv.weight` that every reader of YOLOv8 checkpoints expects. The network ends at the raw head
+convolutions; `decode` turns them into boxes and scores.
 
 Source: the published YOLOv8 layer table (specs/yolov8.md A.1 to A.5 and A.8).
 """
@@ -46,7 +46,7 @@ class Bottleneck(nn.Module):
 
 
 class C2f(nn.Module):
-    """A 1x1 convolution cut in two halves, a chain of bottlenecks on the second, everything concatenated, a 1x1 back."""
+    """A 1x1 convolution cut in two, a chain of bottlenecks on the second half, everything concatenated, a 1x1 back."""
 
     def __init__(self, channels_in: int, channels_out: int, repeats: int, shortcut: bool) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Concat(nn.Module):
 
 
 class DistributionFocal(nn.Module):
-    """The fixed 1x1 convolution with weights 0..15 of YOLOv8 checkpoints: the mean of each side's distance distribution."""
+    """The fixed 1x1 convolution 0..15 of YOLOv8 checkpoints: the mean of each side's distance distribution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,8 +98,9 @@ class DistributionFocal(nn.Module):
 
     def forward(self, distances: Tensor) -> Tensor:
         """[..., 4 * 16] logits to [..., 4] mean distances in grid units."""
-        probabilities = distances.unflatten(-1, (4, DISTANCE_BINS)).softmax(-1)
-        return probabilities @ self.conv.weight.view(DISTANCE_BINS)
+        probabilities = distances.view(*distances.shape[:-1], 4, DISTANCE_BINS).softmax(-1)
+        mean: Tensor = probabilities @ self.conv.weight.view(DISTANCE_BINS)
+        return mean
 
 
 class Detect(nn.Module):
@@ -128,9 +129,11 @@ class Detect(nn.Module):
         `class_count` classes over the anchors of each level.
         """
         for stride, box, scores in zip(STRIDES, self.cv2, self.cv3, strict=True):
-            box[-1].bias.data.fill_(1.0)
+            assert isinstance(box, nn.Sequential)
+            assert isinstance(scores, nn.Sequential)
+            nn.init.constant_(box[-1].bias, 1.0)
             prior = 5 / self.class_count / (image_size / stride) ** 2
-            scores[-1].bias.data.fill_(math.log(prior / (1 - prior)))
+            nn.init.constant_(scores[-1].bias, math.log(prior / (1 - prior)))
 
 
 def _branch(channels_in: int, hidden: int, channels_out: int) -> nn.Sequential:
@@ -182,7 +185,7 @@ class Yolov8(nn.Module):
         return head
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Raw outputs per level (stride 8, 16, 32), float [batch, 64 + class_count, height / stride, width / stride]."""
+        """Raw outputs of strides 8, 16 and 32, float [batch, 64 + class_count, height / stride, width / stride]."""
         sources = {11: 6, 14: 4, 17: 12, 20: 9}  # the second input of each Concat
         outputs: list[Tensor] = []
         x = images
@@ -193,15 +196,15 @@ class Yolov8(nn.Module):
         return raw
 
 
-def flatten(raw: list[Tensor], class_count: int) -> tuple[Tensor, Tensor]:
-    """Raw levels to (distance logits float32 [batch, anchors, 64], class logits float32 [batch, anchors, class_count])."""
+def flatten(raw: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Raw levels to distance logits float32 [batch, anchors, 64] and class logits float32 [batch, anchors, classes]."""
     rows = torch.cat([level.flatten(2) for level in raw], dim=2).float().transpose(1, 2)
-    distances, classes = rows.split((4 * DISTANCE_BINS, class_count), dim=2)
-    return distances, classes
+    # Contiguous: the caller looks at the distances as [..., 4, 16].
+    return rows[..., : 4 * DISTANCE_BINS].contiguous(), rows[..., 4 * DISTANCE_BINS :]
 
 
 def anchor_centres(raw: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Anchor centres float32 [anchors, 2] (x, y in grid units) and strides float32 [anchors, 1], level by level, row by row."""
+    """Centres float32 [anchors, 2], x and y in grid units, and strides float32 [anchors, 1]; level by level."""
     centres, strides = [], []
     for stride, level in zip(STRIDES, raw, strict=True):
         height, width = level.shape[-2:]
@@ -217,7 +220,7 @@ def boxes_from_distances(distances: Tensor, centres: Tensor) -> Tensor:
 
 
 def decode(raw: list[Tensor], head: Detect) -> tuple[Tensor, Tensor]:
-    """Raw levels to (boxes float32 [batch, anchors, 4] x1 y1 x2 y2 in pixels, scores float32 [batch, anchors, classes])."""
-    distances, classes = flatten(raw, head.class_count)
+    """Raw levels to boxes float32 [batch, anchors, 4], x1 y1 x2 y2 pixels, and scores [batch, anchors, classes]."""
+    distances, classes = flatten(raw)
     centres, strides = anchor_centres(raw)
     return boxes_from_distances(head.dfl(distances), centres) * strides, classes.sigmoid()

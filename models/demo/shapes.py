@@ -1,4 +1,4 @@
-"""A labelled data set, drawn: shapes over photos, with boxes, masks, classes and keypoints that are exact by construction.
+"""A labelled data set, drawn: shapes over photos, with boxes, masks and keypoints that are exact by construction.
 
 Needs NumPy and Pillow; the photos come from the scikit-image wheel (`load_photos`), or are passed in as arrays.
 
@@ -7,13 +7,13 @@ Needs NumPy and Pillow; the photos come from the scikit-image wheel (`load_photo
     scene.image                     # uint8 [320, 320, 3], RGB
     scene.instances[0].mask         # bool [320, 320], the pixels of the shape that can be seen
 
-Coordinates are continuous: pixel (row 0, column 0) covers x 0..1 and y 0..1. Everything follows from the generator passed
-in, so the same seed gives the same picture with the same versions of NumPy and Pillow.
+Coordinates are continuous: pixel (row 0, column 0) covers x 0..1 and y 0..1. Everything follows from the generator
+passed in, so the same seed gives the same picture with the same versions of NumPy and Pillow.
 """
 
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,11 +46,10 @@ class Photo:
 
     file: str
     licence: str
-    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom as shares of the picture
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom as shares
 
 
-# Licences as stated in the docstrings of skimage.data. The retina's rim and the left part of the deep field are cut off:
-# the first is itself a large disc, the second belongs to the other split.
+# Licences as stated in the docstrings of skimage.data. The retina's rim is left out: it is itself a large disc.
 PHOTOS: dict[Split, tuple[Photo, ...]] = {
     "train": (
         Photo("astronaut.png", "public domain (NASA)"),
@@ -76,7 +75,7 @@ class Instance:
 
     box: x1, y1, x2, y2 in pixels, tight around `mask`.
     mask: bool [height, width], the visible pixels.
-    keypoints: float32 [5, 3], x, y and COCO's visibility (0 outside of the picture with x = y = 0, 1 hidden, 2 visible).
+    keypoints: float32 [5, 3], x, y and COCO's visibility (0 outside of the picture, x = y = 0; 1 hidden; 2 visible).
     """
 
     class_id: int
@@ -117,7 +116,9 @@ def load_photos(split: Split) -> list[Pixels]:
     """
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
-        raise ModuleNotFoundError("the photos ship in the wheel of scikit-image, which is missing: pip install scikit-image")
+        raise ModuleNotFoundError(
+            "the photos ship in the scikit-image wheel, which is missing: pip install scikit-image"
+        )
     folder = Path(package.origin).parent / "data"
     photos = []
     for photo in PHOTOS[split]:
@@ -138,6 +139,7 @@ def draw_scene(
     shape_size: tuple[float, float] = (0.09, 0.5),
     distractor_count: tuple[int, int] = (0, 4),
     degrade: bool = True,
+    background: Pixels | None = None,
 ) -> Scene:
     """Draw one labelled picture.
 
@@ -149,17 +151,20 @@ def draw_scene(
         shape_size: least and largest height of a shape, as shares of the picture's shorter side.
         distractor_count: least and largest number of unlabelled bars, crosses and strokes.
         degrade: whether the picture may be blurred, noisy and compressed.
+        background: uint8 [height, width, 3] RGB to draw on instead of a random crop; `size` is then taken from it.
 
     Raises:
         ValueError: no photos, or one that is not uint8 [height, width, 3].
     """
     if not photos:
         raise ValueError("photos is empty: pass at least one uint8 [height, width, 3] array")
-    for photo in photos:
+    for photo in [*photos, *([] if background is None else [background])]:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-            raise ValueError(f"photos must be uint8 [height, width, 3], got {photo.dtype} {list(photo.shape)}")
-    height, width = size
-    canvas = _Canvas(_photo_crop(generator, photos, height, width))
+            raise ValueError(
+                f"photos and background must be uint8 [height, width, 3], got {photo.dtype} {list(photo.shape)}"
+            )
+    height, width = size if background is None else background.shape[:2]
+    canvas = _Canvas(_photo_crop(generator, photos, height, width) if background is None else background.copy())
     labelled = int(generator.integers(shape_count[0], shape_count[1] + 1))
     distractors = int(generator.integers(distractor_count[0], distractor_count[1] + 1))
     order = np.array([True] * labelled + [False] * distractors)
@@ -179,9 +184,6 @@ def draw_scene(
     return Scene(image, canvas.instances())
 
 
-# ---------------------------------------------------------------------------------------------------------------- shapes
-
-
 def _regular(count: int, radius: float = 1.0, start: float = 0.0) -> Points:
     """`count` points on a circle, clockwise on the screen from the top."""
     angles = np.radians(start) + np.arange(count) * (2 * np.pi / count)
@@ -190,6 +192,7 @@ def _regular(count: int, radius: float = 1.0, start: float = 0.0) -> Points:
 
 def _outlines() -> dict[str, Outline]:
     cross = [(0, -1), (-1, 0), (1, 0), (0, 1), (0, 0)]
+    triangle = [(0, -1), (1, 1), (-1, 1)]
     star = np.empty((10, 2))
     star[0::2], star[1::2] = _regular(5), _regular(5, 0.42, 36)
     head, shaft = -0.05, 0.34  # where an arrow's head ends, and half the width of its shaft
@@ -207,7 +210,7 @@ def _outlines() -> dict[str, Outline]:
     return {
         "disc": outline([_regular(72)], cross, 0, (0.8, 1.25)),
         "ring": outline([_regular(72), _regular(72, 0.55)], cross, 0, (0.8, 1.25)),
-        "triangle": outline([[(0, -1), (1, 1), (-1, 1)]], [(0, -1), (-1, 1), (1, 1), (0, 1), (0, 1 / 3)], 30, (0.75, 1.3)),
+        "triangle": outline([triangle], [(0, -1), (-1, 1), (1, 1), (0, 1), (0, 1 / 3)], 30, (0.75, 1.3)),
         "arrow": outline([arrow], [(0, -1), (-1, head), (1, head), (0, 1), (0, head)], 75, (0.65, 1.0)),
         "star": outline([star], [star[0], star[8], star[2], star[5], (0, 0)], 25, (0.85, 1.15)),
         "house": outline([house], [(0, -1), (-1, -0.2), (1, -0.2), (0, 1), (0, 0.2)], 30, (0.75, 1.25)),
@@ -218,9 +221,10 @@ OUTLINES = _outlines()
 
 
 def _distractor(generator: np.random.Generator) -> Outline:
-    """A bar, a cross or a bent stroke: shapes that are no class, so that "something drawn" is not enough to be detected."""
+    """A bar, a cross or a bent stroke: of no class, so that being drawn is not enough to be detected."""
     kind = generator.integers(3)
-    thickness = generator.uniform(0.12, 0.35)
+    thickness = float(generator.uniform(0.12, 0.35))
+    ring: list[tuple[float, float]]
     if kind == 0:
         ring = [(-thickness, -1), (thickness, -1), (thickness, 1), (-thickness, 1)]
     elif kind == 1:
@@ -228,13 +232,10 @@ def _distractor(generator: np.random.Generator) -> Outline:
         ring = [*arm, (thickness, 1), (-thickness, 1), (-thickness, thickness), (-1, thickness), (-1, -thickness)]
         ring += [(-thickness, -thickness), (-thickness, -1)]
     else:
-        middle = generator.uniform(-0.3, 0.3)
+        middle = float(generator.uniform(-0.3, 0.3))
         ring = [(-1, -thickness), (0, middle - thickness), (1, -thickness), (1, thickness), (0, middle + thickness)]
         ring += [(-1, thickness)]
     return Outline((np.asarray(ring, np.float64),), np.empty((0, 2)), 180, (0.7, 1.4))
-
-
-# ------------------------------------------------------------------------------------------------------------- placement
 
 
 @dataclass(frozen=True)
@@ -292,15 +293,12 @@ def _coverage(rings: Sequence[Points], width: int, height: int) -> Pixels:
     return np.asarray(large.reduce(_SUPERSAMPLING))
 
 
-# --------------------------------------------------------------------------------------------------------------- canvas
-
-
 class _Canvas:
     """The picture being drawn, and which shape is on top at each pixel."""
 
     def __init__(self, background: Pixels) -> None:
         self.image = background
-        self.top = np.zeros(background.shape[:2], np.uint8)  # 0 the background, then the shapes in the order of painting
+        self.top = np.zeros(background.shape[:2], np.uint8)  # 0 is the background, then shapes as painted
         self.visible: list[int] = [0]
         self.areas: list[int] = [0]
         self.labels: list[int | None] = [None]
@@ -344,14 +342,11 @@ class _Canvas:
     def _seen_keypoints(self, order: int) -> NDArray[np.float32]:
         height, width = self.top.shape
         result = np.zeros((len(KEYPOINT_NAMES), 3), np.float32)
-        for row, (x, y) in zip(result, self.keypoints[order], strict=True):
+        for row, (x, y) in zip(result, self.keypoints[order].tolist(), strict=True):
             if 0 <= x < width and 0 <= y < height:
-                # Hidden means painted over later; a tip's own pixel, or the hole of a ring, need not belong to the mask.
+                # Hidden means painted over later: a tip's own pixel or a ring's hole need not belong to the mask.
                 row[:] = x, y, VISIBLE if self.top[int(y), int(x)] <= order else OCCLUDED
         return result
-
-
-# ----------------------------------------------------------------------------------------------------- colour and texture
 
 
 def _photo_crop(generator: np.random.Generator, photos: Sequence[Pixels], height: int, width: int) -> Pixels:
@@ -381,16 +376,16 @@ def _colour_apart(generator: np.random.Generator, from_colour: Points, least_dis
 
 
 def _fill(generator: np.random.Generator, photos: Sequence[Pixels], canvas: _Canvas, placed: _Placed) -> Pixels:
-    """What a shape is filled with, uint8 [rows, columns, 3]: a colour, a gradient, stripes or a photo; some have a rim."""
+    """What a shape is filled with, uint8 [rows, columns, 3]: a colour, a gradient, stripes or a photo, and a rim."""
     rows, columns = placed.coverage.shape
     around = canvas.image[placed.window].reshape(-1, 3).mean(axis=0)
     colour = _colour_apart(generator, around)
     painter = (_flat, _gradient, _stripes, _texture)[int(generator.choice(4, p=(0.4, 0.25, 0.1, 0.25)))]
-    fill = painter(generator, photos, colour, rows, columns)
+    fill = painter(generator, photos, colour, (rows, columns))
     rim_width = int(generator.integers(1, max(2, min(rows, columns) // 24 + 2)))
     if generator.random() < 0.35:
         rim = _colour_apart(generator, around)
-        # The inside is what lies whole within a box of the rim's width. Beyond the rectangle there is no shape: pad first.
+        # Inside is where a box of the rim's width is full. Beyond the rectangle there is no shape: pad first.
         padded = Image.fromarray(np.pad(placed.coverage, rim_width)).filter(ImageFilter.BoxBlur(rim_width))
         share = np.asarray(padded)[rim_width:-rim_width, rim_width:-rim_width, None] / 255.0
         inner = np.clip((share - 0.9) / 0.1, 0, 1)
@@ -398,33 +393,32 @@ def _fill(generator: np.random.Generator, photos: Sequence[Pixels], canvas: _Can
     return np.clip(fill, 0, 255).astype(np.uint8)
 
 
-_Painter = Callable[[np.random.Generator, Sequence[Pixels], Points, int, int], Points]
+def _flat(generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, size: tuple[int, int]) -> Points:
+    return np.broadcast_to(colour, (*size, 3))
 
 
-def _flat(generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, rows: int, columns: int) -> Points:
-    return np.broadcast_to(colour, (rows, columns, 3))
-
-
-def _gradient(generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, rows: int, columns: int) -> Points:
+def _gradient(
+    generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, size: tuple[int, int]
+) -> Points:
     end = np.clip(colour + generator.uniform(-70, 70, 3), 0, 255)
     angle = generator.uniform(0, 2 * np.pi)
-    y, x = np.mgrid[-0.5 : 0.5 : rows * 1j, -0.5 : 0.5 : columns * 1j]
+    y, x = np.mgrid[-0.5 : 0.5 : size[0] * 1j, -0.5 : 0.5 : size[1] * 1j]
     share = np.clip(x * np.cos(angle) + y * np.sin(angle) + 0.5, 0, 1)[..., None]
     blended: Points = colour * (1 - share) + end * share
     return blended
 
 
-def _stripes(generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, rows: int, columns: int) -> Points:
+def _stripes(generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, size: tuple[int, int]) -> Points:
     other = np.clip(colour + generator.choice([-1, 1]) * generator.uniform(30, 80), 0, 255)
     angle, period = generator.uniform(0, np.pi), generator.uniform(5, 16)
-    y, x = np.mgrid[0:rows, 0:columns]
+    y, x = np.mgrid[0 : size[0], 0 : size[1]]
     odd = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))[..., None] > 0
     return np.where(odd, colour, other)
 
 
-def _texture(generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, rows: int, columns: int) -> Points:
+def _texture(generator: np.random.Generator, photos: Sequence[Pixels], colour: Points, size: tuple[int, int]) -> Points:
     """A photo pulled towards the colour, so that the shape stands out from a background of the same photo."""
-    crop = _photo_crop(generator, photos, rows, columns).astype(np.float64)
+    crop = _photo_crop(generator, photos, *size).astype(np.float64)
     pulled: Points = colour + (crop - crop.mean(axis=(0, 1))) * generator.uniform(0.5, 1.0)
     return pulled
 

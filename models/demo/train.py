@@ -25,7 +25,7 @@ from models.demo.export import read_weights, write_weights
 from models.demo.losses import detection_losses
 from models.demo.network import Yolov8
 
-EPOCHS_PER_DRAWING = 3  # drawing costs about a third of an epoch; three looks at a picture are not enough to learn it by heart
+EPOCHS_PER_DRAWING = 3  # drawing is a third of an epoch's work; three looks do not learn a picture by heart
 WARM_UP_STEPS = 200
 LEARNING_RATE, LAST_LEARNING_RATE = 2e-3, 2e-5
 WEIGHT_DECAY = 0.01
@@ -81,8 +81,8 @@ def train_epoch(
     per_epoch = math.ceil(len(pictures) / arguments.batch)
     sums = np.zeros(3)
     generator = np.random.default_rng([arguments.seed, 7, epoch])
-    bar = tqdm(batches(pictures, arguments.batch, generator), total=per_epoch, desc=f"epoch {epoch + 1}/{arguments.epochs}")
-    for index, (images, targets) in enumerate(bar):
+    bar = tqdm(total=per_epoch, desc=f"epoch {epoch + 1}/{arguments.epochs}")
+    for index, (images, targets) in enumerate(batches(pictures, arguments.batch, generator)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(epoch * per_epoch + index, arguments.epochs * per_epoch)
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bfloat16"):
@@ -96,6 +96,8 @@ def train_epoch(
         average.update(model)
         sums += [losses.box.item(), losses.classes.item(), losses.distribution.item()]
         bar.set_postfix(box=f"{sums[0] / (index + 1):.2f}", cls=f"{sums[1] / (index + 1):.2f}", refresh=False)
+        bar.update()
+    bar.close()
     return dict(zip(("box", "classes", "distribution"), (sums / per_epoch).round(4).tolist(), strict=True))
 
 
@@ -125,7 +127,8 @@ def train(arguments: argparse.Namespace) -> None:
         losses = train_epoch(model, average, optimizer, pictures, epoch=epoch, arguments=arguments)
         scores = mean_average_precision(average.model, held_out, getattr(torch, arguments.precision))
         seconds = round(time.monotonic() - started, 1)
-        history.append({"epoch": epoch + 1, "seconds": seconds, **losses, "map50": scores["map50"], "map50_95": scores["map50_95"]})
+        precision = {"map50": scores["map50"], "map50_95": scores["map50_95"]}
+        history.append({"epoch": epoch + 1, "seconds": seconds, **losses, **precision})
         tqdm.write(json.dumps(history[-1]))
         state = {"model": model.state_dict(), "average": average.model.state_dict(), "average_steps": average.steps}
         partial = checkpoint_path.with_suffix(".partial")
@@ -135,7 +138,9 @@ def train(arguments: argparse.Namespace) -> None:
     finish(average.model, held_out, history, arguments)
 
 
-def finish(model: Yolov8, held_out: list[Picture], history: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+def finish(
+    model: Yolov8, held_out: list[Picture], history: list[dict[str, Any]], arguments: argparse.Namespace
+) -> None:
     """Write the weights, evaluate the file that was written, and write the figures beside it."""
     trained = mean_average_precision(model, held_out)
     seconds = sum(row["seconds"] for row in history)
@@ -167,8 +172,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=["detect"], default="detect", help="what the head learns")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("yolov8n-shapes-320.safetensors"))
-    parser.add_argument("--evaluate", type=Path, metavar="WEIGHTS", help="only print the held-out precision of these weights")
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--evaluate", type=Path, metavar="WEIGHTS", help="only print these weights' held-out precision")
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--train-images", type=int, default=2500)
     parser.add_argument("--held-out-images", type=int, default=200)
     parser.add_argument("--batch", type=int, default=16)
