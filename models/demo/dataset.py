@@ -1,6 +1,5 @@
-"""The drawn data set in memory: pictures drawn by worker processes, handed out in batches."""
+"""The drawn data set in memory, handed out in batches."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,7 @@ HELD_OUT_SEED = 1_000_003  # the same pictures whatever seed a training used
 class Picture:
     """What a detection model learns from one scene.
 
-    image: uint8 [320, 320, 3]; boxes: float32 [objects, 4], x1 y1 x2 y2 in pixels; class_ids: int64 [objects].
+    image: uint8 [size, size, 3]; boxes: float32 [objects, 4], x1 y1 x2 y2 in pixels; class_ids: int64 [objects].
     """
 
     image: shapes.Pixels
@@ -34,24 +33,22 @@ def _photos(split: shapes.Split) -> list[shapes.Pixels]:
     return shapes.load_photos(split)
 
 
-def _draw(job: tuple[int, shapes.Split, int, int]) -> Picture:
-    _, split, _, _ = job
-    scene = shapes.draw_scene(shapes.scene_generator(*job), _photos(split))
-    boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 4)
-    return Picture(scene.image, boxes, np.array([instance.class_id for instance in scene.instances], np.int64))
-
-
-def draw_pictures(seed: int, split: shapes.Split, epoch: int, count: int, processes: int = 2) -> list[Picture]:
-    """Draw `count` pictures of a split; the same arguments give the same pictures, however many processes draw them."""
-    jobs = [(seed, split, epoch, index) for index in range(count)]
-    # "spawn": a forked child would inherit torch's threads in an unknown state.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        drawn = pool.imap(_draw, jobs, chunksize=8)
-        return list(tqdm(drawn, total=count, desc=f"drawing {split}", unit="picture", leave=False))
+def draw_pictures(
+    seed: int, split: shapes.Split, epoch: int, indices: Sequence[int], *, size: int = 320, show_progress: bool = True
+) -> list[Picture]:
+    """Draw the pictures of a split with these indices; the same arguments give the same pictures."""
+    pictures = []
+    for index in tqdm(indices, desc=f"drawing {split}", unit="picture", leave=False, disable=not show_progress):
+        generator = shapes.scene_generator(seed, split, epoch, index)
+        scene = shapes.draw_scene(generator, _photos(split), size=(size, size))
+        boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 4)
+        class_ids = np.array([instance.class_id for instance in scene.instances], np.int64)
+        pictures.append(Picture(scene.image, boxes, class_ids))
+    return pictures
 
 
 def to_input(images: Sequence[shapes.Pixels]) -> Tensor:
-    """uint8 [320, 320, 3] pictures to float32 [batch, 3, 320, 320] in 0..1, channels last in memory."""
+    """uint8 [size, size, 3] pictures to float32 [batch, 3, size, size] in 0..1, channels last in memory."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255)
 
 
