@@ -1,0 +1,226 @@
+"""YOLOv8 in plain torch.nn, with the parameter names of YOLOv8 checkpoints.
+
+Layer `i` of the published table is `model.<i>`, so that a state dict of `Yolov8` has the keys `model.0.conv.weight` ...
+`model.22.dfl.conv.weight` that every reader of YOLOv8 checkpoints expects. The network ends at the raw head
+convolutions; `decode` turns them into boxes and scores.
+
+Source: the published YOLOv8 layer table (specs/yolov8.md A.1 to A.5 and A.8).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STRIDES = (8, 16, 32)
+DISTANCE_BINS = 16
+BATCH_NORM_EPS = 1e-3
+BATCH_NORM_MOMENTUM = 0.03
+
+
+class Conv(nn.Module):
+    """Convolution without bias, BatchNorm, SiLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(channels_out, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.silu(self.bn(self.conv(x)), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """Two 3x3 convolutions, added to the input where `shortcut` says so."""
+
+    def __init__(self, channels: int, shortcut: bool) -> None:
+        super().__init__()
+        self.cv1 = Conv(channels, channels, 3)
+        self.cv2 = Conv(channels, channels, 3)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.cv2(self.cv1(x))
+        return x + y if self.shortcut else y
+
+
+class C2f(nn.Module):
+    """A 1x1 convolution cut in two, a chain of bottlenecks on the second half, everything concatenated, a 1x1 back."""
+
+    def __init__(self, channels_in: int, channels_out: int, repeats: int, shortcut: bool) -> None:
+        super().__init__()
+        self.hidden = channels_out // 2
+        self.cv1 = Conv(channels_in, 2 * self.hidden)
+        self.cv2 = Conv((2 + repeats) * self.hidden, channels_out)
+        self.m = nn.ModuleList(Bottleneck(self.hidden, shortcut) for _ in range(repeats))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.cv1(x)]
+        last = parts[0][:, self.hidden :]
+        for bottleneck in self.m:
+            last = bottleneck(last)
+            parts.append(last)
+        y: Tensor = self.cv2(torch.cat(parts, dim=1))
+        return y
+
+
+class SPPF(nn.Module):
+    """Three chained 5x5 max pools, all four stages concatenated between two 1x1 convolutions."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.cv1 = Conv(channels_in, channels_in // 2)
+        self.cv2 = Conv(channels_in * 2, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stages = [self.cv1(x)]
+        for _ in range(3):
+            stages.append(functional.max_pool2d(stages[-1], kernel_size=5, stride=1, padding=2))
+        y: Tensor = self.cv2(torch.cat(stages, dim=1))
+        return y
+
+
+class Concat(nn.Module):
+    """Concatenation along the channels. Holds no parameters: it keeps the layer numbers of the table."""
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return torch.cat(tensors, dim=1)
+
+
+class DistributionFocal(nn.Module):
+    """The fixed 1x1 convolution 0..15 of YOLOv8 checkpoints: the mean of each side's distance distribution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(DISTANCE_BINS, 1, 1, bias=False).requires_grad_(False)
+        self.conv.weight.data = torch.arange(DISTANCE_BINS, dtype=torch.float32).view(1, DISTANCE_BINS, 1, 1)
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """[..., 4 * 16] logits to [..., 4] mean distances in grid units."""
+        probabilities = distances.view(*distances.shape[:-1], 4, DISTANCE_BINS).softmax(-1)
+        mean: Tensor = probabilities @ self.conv.weight.view(DISTANCE_BINS)
+        return mean
+
+
+class Detect(nn.Module):
+    """The detection head: per level a box branch (64 channels: side * 16 + bin) and a class branch."""
+
+    def __init__(self, class_count: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.class_count = class_count
+        box_hidden = max(16, channels[0] // 4, 4 * DISTANCE_BINS)
+        class_hidden = max(channels[0], min(class_count, 100))
+        self.cv2 = nn.ModuleList(_branch(level, box_hidden, 4 * DISTANCE_BINS) for level in channels)
+        self.cv3 = nn.ModuleList(_branch(level, class_hidden, class_count) for level in channels)
+        self.dfl = DistributionFocal()
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """Raw head outputs per level, float [batch, 64 + class_count, height / stride, width / stride]."""
+        return [
+            torch.cat([box(level), scores(level)], dim=1)
+            for level, box, scores in zip(levels, self.cv2, self.cv3, strict=True)
+        ]
+
+    def start_from_priors(self, image_size: int) -> None:
+        """Set the last biases so that training starts from a few objects per image instead of half of all anchors.
+
+        Source: the focal-loss paper's prior initialisation (Lin et al. 2017, section 4.1), here with five objects of
+        `class_count` classes over the anchors of each level.
+        """
+        for stride, box, scores in zip(STRIDES, self.cv2, self.cv3, strict=True):
+            assert isinstance(box, nn.Sequential)
+            assert isinstance(scores, nn.Sequential)
+            nn.init.constant_(box[-1].bias, 1.0)
+            prior = 5 / self.class_count / (image_size / stride) ** 2
+            nn.init.constant_(scores[-1].bias, math.log(prior / (1 - prior)))
+
+
+def _branch(channels_in: int, hidden: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(Conv(channels_in, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, channels_out, 1))
+
+
+class Yolov8(nn.Module):
+    """YOLOv8n for detection: RGB float [batch, 3, height, width] in 0..1 to the raw outputs of its three levels.
+
+    Height and width are multiples of 32.
+    """
+
+    def __init__(self, class_count: int) -> None:
+        super().__init__()
+        self.class_count = class_count
+        width = (16, 32, 64, 128, 256)
+        self.model = nn.ModuleList(
+            [
+                Conv(3, width[0], 3, 2),
+                Conv(width[0], width[1], 3, 2),
+                C2f(width[1], width[1], 1, True),
+                Conv(width[1], width[2], 3, 2),
+                C2f(width[2], width[2], 2, True),
+                Conv(width[2], width[3], 3, 2),
+                C2f(width[3], width[3], 2, True),
+                Conv(width[3], width[4], 3, 2),
+                C2f(width[4], width[4], 1, True),
+                SPPF(width[4], width[4]),
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                Concat(),
+                C2f(width[4] + width[3], width[3], 1, False),
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                Concat(),
+                C2f(width[3] + width[2], width[2], 1, False),
+                Conv(width[2], width[2], 3, 2),
+                Concat(),
+                C2f(width[2] + width[3], width[3], 1, False),
+                Conv(width[3], width[3], 3, 2),
+                Concat(),
+                C2f(width[3] + width[4], width[4], 1, False),
+                Detect(class_count, (width[2], width[3], width[4])),
+            ]
+        )
+
+    @property
+    def head(self) -> Detect:
+        head = self.model[-1]
+        assert isinstance(head, Detect)
+        return head
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Raw outputs of strides 8, 16 and 32, float [batch, 64 + class_count, height / stride, width / stride]."""
+        sources = {11: 6, 14: 4, 17: 12, 20: 9}  # the second input of each Concat
+        outputs: list[Tensor] = []
+        x = images
+        for index, layer in enumerate(self.model[:-1]):
+            x = layer([x, outputs[sources[index]]]) if index in sources else layer(x)
+            outputs.append(x)
+        raw: list[Tensor] = self.head([outputs[15], outputs[18], outputs[21]])
+        return raw
+
+
+def flatten(raw: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Raw levels to distance logits float32 [batch, anchors, 64] and class logits float32 [batch, anchors, classes]."""
+    rows = torch.cat([level.flatten(2) for level in raw], dim=2).float().transpose(1, 2)
+    # Contiguous: the caller looks at the distances as [..., 4, 16].
+    return rows[..., : 4 * DISTANCE_BINS].contiguous(), rows[..., 4 * DISTANCE_BINS :]
+
+
+def anchor_centres(raw: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Centres float32 [anchors, 2], x and y in grid units, and strides float32 [anchors, 1]; level by level."""
+    centres, strides = [], []
+    for stride, level in zip(STRIDES, raw, strict=True):
+        height, width = level.shape[-2:]
+        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        centres.append(torch.stack([x, y], dim=-1).view(-1, 2))
+        strides.append(torch.full((height * width, 1), float(stride)))
+    return torch.cat(centres), torch.cat(strides)
+
+
+def boxes_from_distances(distances: Tensor, centres: Tensor) -> Tensor:
+    """Distances [..., anchors, 4] to the left, top, right and bottom edge, to x1 y1 x2 y2, all in grid units."""
+    return torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
+
+
+def decode(raw: list[Tensor], head: Detect) -> tuple[Tensor, Tensor]:
+    """Raw levels to boxes float32 [batch, anchors, 4], x1 y1 x2 y2 pixels, and scores [batch, anchors, classes]."""
+    distances, classes = flatten(raw)
+    centres, strides = anchor_centres(raw)
+    return boxes_from_distances(head.dfl(distances), centres) * strides, classes.sigmoid()
