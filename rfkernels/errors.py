@@ -1,0 +1,25 @@
+"""The exceptions rfkernels raises on purpose."""
+
+
+class RfkernelsError(Exception):
+    """Base of every error that rfkernels raises on purpose."""
+
+
+class InputImageLoadError(RfkernelsError):
+    """An input image could not be read, decoded or accepted."""
+
+
+class ModelFileError(RfkernelsError):
+    """A model file is missing, broken, or not one that rfkernels can run."""
+
+
+class CheckpointError(RfkernelsError):
+    """A checkpoint is malformed, unsafe, or does not hold the weights its model needs."""
+
+
+class EngineError(RfkernelsError):
+    """An engine could not be built or could not run."""
+
+
+class InvalidArgumentError(RfkernelsError, ValueError):
+    """An argument has a type, shape or value the function does not accept."""
