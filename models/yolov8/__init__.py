@@ -1,0 +1,1 @@
+"""YOLOv8: layer table, recognition of checkpoints by their keys, and the graph."""
