@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from rfkernels.models.onnx_package import require_onnx
 
 from rfkernels.errors import CheckpointError
-from rfkernels.models.onnx_package import require_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -25,13 +25,14 @@ IR_VERSION = 8
 def fold_batch_norm(weights: Weights, module: str, epsilon: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The convolution that equals `module`'s convolution followed by its batch normalisation.
 
-        weight' = weight * gamma / sqrt(variance + epsilon)        bias' = beta - mean * gamma / sqrt(variance + epsilon)
+        weight' = weight * gamma / sqrt(variance + epsilon)
+        bias'   = beta - mean * gamma / sqrt(variance + epsilon)
 
     computed in float64 and stored in float32.
 
     Args:
-        weights: `<module>.conv.weight` [out, in, k, k] and `<module>.bn.{weight, bias, running_mean, running_var}` [out],
-            or, from a checkpoint that is folded already, `<module>.conv.{weight, bias}`.
+        weights: `<module>.conv.weight` [out, in, k, k] and `<module>.bn.{weight, bias, running_mean, running_var}`
+            [out], or, from a checkpoint that is folded already, `<module>.conv.{weight, bias}`.
     Returns:
         weight float32 [out, in, k, k], bias float32 [out].
     Raises:
@@ -42,7 +43,9 @@ def fold_batch_norm(weights: Weights, module: str, epsilon: float) -> tuple[NDAr
         return convolution, weights[f"{module}.conv.bias"]
     variance = weights[f"{module}.bn.running_var"].astype(np.float64)
     if (variance < 0).any():
-        raise CheckpointError(f"{module}.bn.running_var: got a negative variance ({variance.min():g}), expected 0 or more")
+        raise CheckpointError(
+            f"{module}.bn.running_var: got a negative variance ({variance.min():g}), expected 0 or more"
+        )
     factor = weights[f"{module}.bn.weight"].astype(np.float64) / np.sqrt(variance + epsilon)
     weight = convolution.astype(np.float64) * factor.reshape(-1, 1, 1, 1)
     bias = weights[f"{module}.bn.bias"].astype(np.float64) - weights[f"{module}.bn.running_mean"] * factor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rfkernels.errors import RfkernelsError
 
@@ -19,7 +19,7 @@ def require_onnx(submodule: str | None = None) -> ModuleType:
     """
     name = "onnx" if submodule is None else f"onnx.{submodule}"
     try:
-        return cast("ModuleType", importlib.import_module(name))
+        return importlib.import_module(name)
     except ImportError as error:
         raise RfkernelsError(
             f"building a model needs the onnx package, which could not be imported ({error}): "

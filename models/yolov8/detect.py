@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rfkernels.errors import InvalidArgumentError
 from rfkernels.models.graph import Batch, GraphWriter, Weights, fold_batch_norm
 from rfkernels.models.yolov8.layers import (
     BOX_CHANNELS,
@@ -23,6 +22,8 @@ from rfkernels.models.yolov8.layers import (
     layers,
 )
 from rfkernels.models.yolov8.recognise import check_detect_weights
+
+from rfkernels.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import onnx
@@ -43,9 +44,9 @@ def detect_graph(
 ) -> onnx.ModelProto:
     """Emit the ONNX graph of a YOLOv8 detector.
 
-    Input `images` float32 [batch, 3, height, width], RGB in 0..1. Outputs, before any activation, for stride s = 8, 16, 32:
-    `box_s` float32 [batch, 64, height/s, width/s], channel = side * 16 + bin with sides left, top, right, bottom;
-    `class_s` float32 [batch, class_count, height/s, width/s], logits.
+    Input `images` float32 [batch, 3, height, width], RGB in 0..1. Outputs, before any activation, for stride s = 8, 16
+    and 32: `box_s` float32 [batch, 64, height/s, width/s], channel = side * 16 + bin with sides left, top, right,
+    bottom; `class_s` float32 [batch, class_count, height/s, width/s], logits.
 
     Args:
         weights: by the keys of a state dict ("model.0.conv.weight", ...), folded or with batch normalisation.
@@ -76,7 +77,8 @@ def _check_arguments(scale: str, image_size: tuple[int, int], batch: Batch) -> N
     for side, name in zip(image_size, ("height", "width"), strict=True):
         if isinstance(side, bool) or side % LARGEST_STRIDE or not LARGEST_STRIDE <= side <= LARGEST_SIDE:
             raise InvalidArgumentError(
-                f"image_size: got {name} {side}, expected a multiple of {LARGEST_STRIDE} from {LARGEST_STRIDE} to {LARGEST_SIDE}"
+                f"image_size: got {name} {side}, "
+                f"expected a multiple of {LARGEST_STRIDE} from {LARGEST_STRIDE} to {LARGEST_SIDE}"
             )
     if batch != "dynamic" and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise InvalidArgumentError(f'batch: got {batch!r}, expected a number of pictures from 1, or "dynamic"')

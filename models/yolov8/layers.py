@@ -23,7 +23,7 @@ LayerKind = Literal["convolution", "c2f", "sppf", "upsample", "concat"]
 
 @dataclass(frozen=True)
 class Scale:
-    """One size of the family: widths are multiplied by `width`, repeats by `depth`, and no width counts above the limit."""
+    """One size of the family: base widths, cut to `max_channels`, are multiplied by `width`, repeats by `depth`."""
 
     letter: str
     depth: float
@@ -52,8 +52,8 @@ SCALES = {
 class Layer:
     """One row of the table.
 
-    sources are indices of earlier layers (-1: the image), stride is that of its output to the image, repeats and shortcut
-    belong to C2f alone.
+    sources are indices of earlier layers (-1: the image), stride is that of its output to the image, repeats and
+    shortcut belong to C2f alone.
     """
 
     index: int
@@ -75,8 +75,8 @@ class Layer:
 class Convolution:
     """One convolution with "same" padding.
 
-    With `batch_norm` it is a block (convolution without bias, batch normalisation, SiLU) whose weights are `<name>.conv.*`
-    and `<name>.bn.*`; without, a plain convolution with `<name>.weight` and `<name>.bias`.
+    With `batch_norm` it is a block (convolution without bias, batch normalisation, SiLU) whose weights are
+    `<name>.conv.*` and `<name>.bn.*`; without, a plain convolution with `<name>.weight` and `<name>.bias`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which network a set of weights belongs to, told from its keys and shapes alone; and whether the weights are complete."""
+"""Which network a set of weights belongs to, told from keys and shapes alone; and whether the weights are complete."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-
-from rfkernels.errors import CheckpointError
 from rfkernels.models.graph import Weights
 from rfkernels.models.yolov8.layers import (
     BINS_PER_SIDE,
@@ -20,6 +18,8 @@ from rfkernels.models.yolov8.layers import (
     detect_convolutions,
     layers,
 )
+
+from rfkernels.errors import CheckpointError
 
 ONLY_DETECT = "this version builds YOLOv8 detect only"
 
@@ -50,7 +50,8 @@ def recognise(weights: Weights) -> Recognised:
     first = weights.get("model.0.conv.weight")
     if first is None:
         raise CheckpointError(
-            f"model.0.conv.weight: missing, so these are not YOLOv8 weights (keys begin with {_shown(weights)}): {ONLY_DETECT}"
+            f"model.0.conv.weight: missing, so these are not YOLOv8 weights (keys begin with {_shown(weights)}): "
+            f"{ONLY_DETECT}"
         )
     letter = _SCALE_OF_FIRST_WIDTH.get(first.shape[0] if first.ndim else 0)
     if letter is None:
@@ -90,7 +91,11 @@ def name_of_other_network(weights: Weights) -> str | None:  # noqa: PLR0911 - on
         return "an oriented-box model (YOLOv8-obb)" if extra.shape[:1] == (1,) else "a keypoint model (YOLOv8-pose)"
     if any(key.startswith(f"{prefix}cv4.") for key in keys):
         return "an open-vocabulary detector (YOLOv8-world)"
-    if f"{prefix}cv3.0.2.weight" in keys and "model.2.m.0.cv1.conv.weight" in keys and "model.2.cv3.conv.weight" in keys:
+    if (
+        f"{prefix}cv3.0.2.weight" in keys
+        and "model.2.m.0.cv1.conv.weight" in keys
+        and "model.2.cv3.conv.weight" in keys
+    ):
         return "a detector with C3 blocks (YOLOv5u or another)"
     if head != HEAD_INDEX and f"{prefix}cv3.0.2.weight" in keys:
         return f"a detector whose head is layer {head} (YOLOv8's is layer {HEAD_INDEX})"
@@ -111,8 +116,12 @@ def check_detect_weights(weights: Weights, scale: Scale, class_count: int) -> No
         expected |= convolution.weight_shapes(folded=folded)
     network = f"YOLOv8{scale.letter} detect with {class_count} classes"
     if missing := [key for key in expected if key not in weights]:
-        raise CheckpointError(f"{missing[0]}: missing; {network} expects it ({len(missing)} missing: {_shown(missing)})")
-    unknown = [key for key in weights if key not in expected and key != DFL_KEY and not key.endswith(_SUFFIXES_NOT_NEEDED)]
+        raise CheckpointError(
+            f"{missing[0]}: missing; {network} expects it ({len(missing)} missing: {_shown(missing)})"
+        )
+    unknown = [
+        key for key in weights if key not in expected and key != DFL_KEY and not key.endswith(_SUFFIXES_NOT_NEEDED)
+    ]
     if unknown:
         raise CheckpointError(f"{unknown[0]}: not a weight of {network} ({len(unknown)} unknown: {_shown(unknown)})")
     for key, shape in expected.items():
@@ -127,7 +136,9 @@ def check_detect_weights(weights: Weights, scale: Scale, class_count: int) -> No
             raise CheckpointError(f"{key}: got {count} values that are not finite ({kind}), expected numbers")
     bins = weights.get(DFL_KEY)
     if bins is not None and not np.array_equal(bins.reshape(-1), np.arange(BINS_PER_SIDE)):
-        raise CheckpointError(f"{DFL_KEY}: expected the fixed values 0 to {BINS_PER_SIDE - 1} ({BOX_CHANNELS} box channels)")
+        raise CheckpointError(
+            f"{DFL_KEY}: expected the fixed values 0 to {BINS_PER_SIDE - 1} ({BOX_CHANNELS} box channels)"
+        )
 
 
 def _shown(keys: Iterable[str]) -> str:

@@ -1,0 +1,217 @@
+"""`build`: one weights file in, one portable .onnx with everything about the model inside it out."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rfkernels.builder.checkpoint import Checkpoint, OnProgress
+from rfkernels.builder.decoded_graph import prepare_decoded_graph
+from rfkernels.builder.read import TASK, DecodedGraph, read_checkpoint
+from rfkernels.errors import CheckpointError, InvalidArgumentError, ModelFileError
+from rfkernels.model_metadata import (
+    CONVENTIONS,
+    METADATA_KEY,
+    RESIZE_MODES,
+    ModelMetadata,
+    OutputFormat,
+    Preprocessing,
+    Source,
+    read_model_metadata,
+)
+from rfkernels.models.graph import Batch
+from rfkernels.models.onnx_package import require_onnx
+from rfkernels.models.yolov8.detect import detect_graph
+from rfkernels.models.yolov8.layers import LARGEST_STRIDE
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a model is built for. None: as the weights file says.
+
+    image_size: (height, width), or one side of a square, multiples of 32. class_names: in the order of the head's
+    classes. batch: pictures per run, or "dynamic". convention: the numerical convention used at inference unless a call
+    says otherwise. resize_mode and pad_value: how pictures are brought to the network's size.
+    """
+
+    image_size: int | tuple[int, int] | None = None
+    class_names: Sequence[str] | None = None
+    batch: Batch = 1
+    convention: str = "v2"
+    resize_mode: str = "letterbox"
+    pad_value: int = 114
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was built: the file, its metadata, and remarks a user should see."""
+
+    output_path: Path
+    metadata: ModelMetadata
+    parameter_count: int
+    file_bytes: int
+    notes: tuple[str, ...]
+
+
+def build(
+    weights_path: str | Path,
+    output_path: str | Path,
+    options: BuildOptions | None = None,
+    on_progress: OnProgress | None = None,
+) -> BuildReport:
+    """Build a model file from a .pt, .safetensors or .onnx file.
+
+    The output appears whole or not at all, and the same input gives the same bytes.
+
+    Args:
+        on_progress: called with (what is being done, how much is done, of how much).
+    Raises:
+        CheckpointError: the weights file is malformed, hostile, or not a YOLOv8 detector.
+        InvalidArgumentError: an option the network cannot have, or one that is needed and missing.
+        ModelFileError: the output cannot be written.
+        RfkernelsError: the onnx package is not installed.
+    """
+    options = options or BuildOptions()
+    image_size = _checked_options(options)
+    output_path = _checked_output(Path(output_path), Path(weights_path))
+    require_onnx()
+    checkpoint = read_checkpoint(weights_path, on_progress)
+    notes: list[str] = []
+    if isinstance(checkpoint, DecodedGraph):
+        prepared = prepare_decoded_graph(checkpoint, image_size, options.batch)
+        notes.append(f"the graph is used as it is, with its own decoding: {checkpoint.reason}")
+        model, class_count, size = prepared.model, prepared.class_count, prepared.image_size
+        metadata = _metadata(checkpoint, options, class_count, size, "decoded")
+        _set_metadata(model, metadata)
+    else:
+        size = image_size or checkpoint.image_size or (0, 0)
+        if size == (0, 0):
+            raise InvalidArgumentError(
+                f"image_size: {checkpoint.source_file} does not name one; "
+                "give one side or height and width (--imgsz 640)"
+            )
+        metadata = _metadata(checkpoint, options, checkpoint.class_count, size, "raw_heads")
+        model = detect_graph(
+            checkpoint.weights,
+            scale=checkpoint.scale,
+            class_count=checkpoint.class_count,
+            image_size=size,
+            batch=options.batch,
+            batch_norm_epsilon=checkpoint.batch_norm_epsilon,
+            metadata={METADATA_KEY: metadata.to_json()},
+        )
+    parameter_count = _parameter_count(model)
+    file_bytes = _write_whole(model, output_path, metadata, on_progress)
+    return BuildReport(output_path, metadata, parameter_count, file_bytes, tuple(notes))
+
+
+def _checked_options(options: BuildOptions) -> tuple[int, int] | None:
+    if options.convention not in CONVENTIONS:
+        raise InvalidArgumentError(f"convention: got {options.convention!r}, expected one of {', '.join(CONVENTIONS)}")
+    if options.resize_mode not in RESIZE_MODES:
+        raise InvalidArgumentError(
+            f"resize_mode: got {options.resize_mode!r}, expected one of {', '.join(RESIZE_MODES)}"
+        )
+    if isinstance(options.pad_value, bool) or not 0 <= options.pad_value <= 255:
+        raise InvalidArgumentError(f"pad_value: got {options.pad_value!r}, expected 0 to 255")
+    size = options.image_size
+    if isinstance(size, int):
+        return size, size
+    if size is not None and len(size) != 2:
+        raise InvalidArgumentError(f"image_size: got {size!r}, expected one side or (height, width)")
+    return None if size is None else (size[0], size[1])
+
+
+def _checked_output(output: Path, weights: Path) -> Path:
+    if output.suffix.lower() != ".onnx":
+        raise InvalidArgumentError(f"output_path: got {output}, expected a name ending in .onnx")
+    if output.is_dir() or not output.parent.is_dir():
+        raise InvalidArgumentError(f"output_path: {output} is a folder, or its folder does not exist")
+    if output.exists() and weights.exists() and output.samefile(weights):
+        raise InvalidArgumentError(f"output_path: {output} is the weights file itself; give another name")
+    return output
+
+
+def _metadata(
+    checkpoint: Checkpoint | DecodedGraph,
+    options: BuildOptions,
+    class_count: int,
+    image_size: tuple[int, int],
+    output_format: OutputFormat,
+) -> ModelMetadata:
+    names = checkpoint.class_names if options.class_names is None else tuple(options.class_names)
+    if names is None:
+        raise InvalidArgumentError(
+            f"class_names: {checkpoint.source_file} does not name its {class_count} classes; give them (--names a,b,c)"
+        )
+    if len(names) != class_count:
+        raise InvalidArgumentError(f"class_names: got {len(names)} names, the head has {class_count} classes")
+    metadata = ModelMetadata(
+        task=TASK,
+        family=checkpoint.family if isinstance(checkpoint, Checkpoint) else "unknown",
+        scale=checkpoint.scale if isinstance(checkpoint, Checkpoint) else None,
+        class_names=tuple(names),
+        image_size=image_size,
+        stride=LARGEST_STRIDE,
+        batch=options.batch,
+        output_format=output_format,
+        source=Source(checkpoint.source_file, checkpoint.source_sha256),
+        convention=options.convention,
+        preprocessing=Preprocessing(resize_mode=options.resize_mode, pad_value=options.pad_value),
+    )
+    # What is written must be readable: the reader's rules are the rules, whatever option broke them.
+    try:
+        ModelMetadata.from_json(metadata.to_json())
+    except ModelFileError as error:
+        raise InvalidArgumentError(str(error)) from error
+    return metadata
+
+
+def _set_metadata(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
+    require_onnx("helper").set_model_props(model, {METADATA_KEY: metadata.to_json()})
+
+
+def _parameter_count(model: onnx.ModelProto) -> int:
+    """Elements of all weights and biases of convolutions."""
+    names = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    return sum(math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.name in names)
+
+
+def _write_whole(model: onnx.ModelProto, output: Path, metadata: ModelMetadata, on_progress: OnProgress | None) -> int:
+    """Write beside the output, make sure it has reached the disk and can be read, then rename."""
+    try:
+        data = model.SerializeToString(deterministic=True)
+    except Exception as error:
+        # protobuf's own error types differ between its implementations.
+        if isinstance(error, MemoryError):
+            raise
+        raise CheckpointError(f"the model cannot be stored in one ONNX file: {error}") from error
+    partial = output.with_name(f".{output.name}.{secrets.token_hex(6)}.partial")
+    try:
+        try:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                view = memoryview(data)
+                step = 4 * 1024 * 1024
+                for start in range(0, len(view), step):
+                    file.write(view[start : start + step])
+                    if on_progress is not None:
+                        on_progress("write", min(start + step, len(view)), len(view))
+                file.flush()
+                os.fsync(file.fileno())
+            if read_model_metadata(partial) != metadata:
+                raise ModelFileError(f"{output}: the metadata read back differs from what was written")
+            partial.replace(output)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ModelFileError(f"{output}: cannot be written: {error.strerror or error}") from error
+    return len(data)

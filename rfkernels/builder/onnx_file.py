@@ -1,0 +1,231 @@
+"""Reading .onnx files: weights by the names of a state dict where an exporter kept them, else the graph as it is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfkernels.builder.checkpoint import (
+    RawCheckpoint,
+    check_class_names,
+    class_names_by_index,
+    image_size_from,
+)
+from rfkernels.errors import CheckpointError, ModelFileError
+from rfkernels.model_metadata import METADATA_KEY, read_onnx_properties
+from rfkernels.models.onnx_package import require_onnx
+
+if TYPE_CHECKING:
+    import onnx
+
+_LARGEST_PROPERTY_CHARACTERS = 4 * 1024 * 1024
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_NAMED_CLASS = re.compile(rf"\s*(\d{{1,9}})\s*:\s*({_QUOTED})\s*(?:,|$)")
+_LISTED_CLASS = re.compile(rf"\s*({_QUOTED})\s*(?:,|$)")
+_MODULE_NODE = re.compile(r"/model\.\d+(?:/[A-Za-z0-9_.]+)*/Conv")
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A parsed ONNX file.
+
+    `raw` is None where its weights have no names of a state dict: then only the graph as it is can be used, and
+    `reason` says why.
+    """
+
+    model: onnx.ModelProto
+    raw: RawCheckpoint | None
+    reason: str
+    task: str | None
+    class_names: tuple[str, ...] | None
+    image_size: tuple[int, int] | None
+
+
+def read_onnx_file(file: BinaryIO, size: int) -> OnnxFile:
+    """Parse an ONNX file and find out what it says about itself. External data is never followed.
+
+    Raises:
+        CheckpointError: no ONNX file, malformed, with external data or operators that are not ONNX's own, or made by
+            `rfkernels build` already.
+    """
+    file.seek(0)
+    try:
+        properties = read_onnx_properties(file, size)
+    except ModelFileError as error:
+        raise CheckpointError(str(error)) from error
+    if METADATA_KEY in properties:
+        raise CheckpointError(
+            "this file was made by rfkernels build already; it can be used as it is, or built from its weights"
+        )
+    file.seek(0)
+    try:
+        model = require_onnx().load_model_from_string(file.read())
+    except Exception as error:
+        # The protobuf packages raise errors of several unrelated types for malformed bytes.
+        if isinstance(error, MemoryError):
+            raise
+        raise CheckpointError(f"not a readable ONNX file: {type(error).__name__}: {error}") from error
+    _check_self_contained(model)
+    class_names = _class_names(properties.get("names"))
+    image_size = _image_size(properties.get("imgsz"))
+    task = properties.get("task", "")[:100] or None
+    raw: RawCheckpoint | None = None
+    reason = ""
+    try:
+        weights = _named_weights(model)
+        _check_activations(model)
+        raw = RawCheckpoint(weights=weights, task=task, class_names=class_names, image_size=image_size)
+    except _NotMappableError as error:
+        reason = str(error)
+    return OnnxFile(model, raw, reason, task, class_names, image_size)
+
+
+class _NotMappableError(Exception):
+    """The graph cannot be taken apart into the weights of a state dict."""
+
+
+def _check_self_contained(model: onnx.ModelProto) -> None:
+    tensors = list(model.graph.initializer)
+    for node in model.graph.node:
+        tensors += [attribute.t for attribute in node.attribute if attribute.HasField("t")]
+        if node.domain not in _STANDARD_DOMAINS:
+            raise CheckpointError(
+                f"ONNX node {node.name[:80]!r}: operator {node.op_type[:80]!r} of domain {node.domain[:80]!r}, "
+                "expected ONNX's own"
+            )
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise CheckpointError(
+                f"ONNX node {node.name[:80]!r}: {node.op_type[:80]} holds a graph of its own; not supported"
+            )
+    for tensor in tensors:
+        if tensor.external_data or tensor.data_location == require_onnx().TensorProto.EXTERNAL:
+            raise CheckpointError(
+                f"ONNX tensor {tensor.name[:80]!r}: its data lies in another file; export into one file"
+            )
+    if len(model.functions) or len(model.graph.sparse_initializer):
+        raise CheckpointError("ONNX file: functions and sparse weights are not supported")
+
+
+def _named_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
+    """Weights of all convolutions under state dict keys: told by the names of their initializers, or of their nodes."""
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights: dict[str, NDArray[np.float32]] = {}
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        inputs = list(node.input)
+        if len(inputs) < 2 or any(name not in initializers for name in inputs[1:]):
+            raise _NotMappableError(f"convolution {node.name[:80]!r} has computed weights")
+        module = _module_of(node.name, inputs)
+        if module is None:
+            raise _NotMappableError(f"convolution {node.name[:80]!r} has no name of a module")
+        for name, parameter in zip(inputs[1:], ("weight", "bias"), strict=False):
+            key = f"{module}.{parameter}"
+            if key in weights:
+                raise _NotMappableError(f"weight {key} occurs twice")
+            weights[key] = _array(initializers[name], key)
+    if not weights:
+        raise _NotMappableError("it has no convolutions")
+    return weights
+
+
+def _module_of(node_name: str, inputs: list[str]) -> str | None:
+    weight = inputs[1]
+    if re.fullmatch(r"model\.\d+\.[A-Za-z0-9_.]*weight", weight):
+        return weight.removesuffix(".weight")
+    if _MODULE_NODE.fullmatch(node_name) is None:
+        return None
+    # /model.22/cv3.2/cv3.2.0/conv/Conv: members of a Sequential repeat the name of their parent.
+    parts: list[str] = []
+    for part in node_name.split("/")[1:-1]:
+        if parts and part.startswith(f"{parts[-1]}."):
+            parts[-1] = part
+        else:
+            parts.append(part)
+    return ".".join(parts)
+
+
+def _array(tensor: onnx.TensorProto, key: str) -> NDArray[np.float32]:
+    types = require_onnx().TensorProto
+    if tensor.data_type not in {types.FLOAT, types.FLOAT16, types.DOUBLE, types.BFLOAT16}:
+        raise _NotMappableError(f"weight {key} is no floating point tensor")
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = require_onnx("numpy_helper").to_array(tensor).astype(np.float32)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{key[:80]}: its data does not match its shape and type: {error}") from error
+    return np.asarray(values, dtype=np.float32)
+
+
+def _check_activations(model: onnx.ModelProto) -> None:
+    """Check that every convolution with a module around it is followed by SiLU and the pooling is YOLOv8's.
+
+    Weights alone do not show which activation is used, so a graph that differs there must not be emitted anew.
+    """
+    consumers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            consumers.setdefault(name, []).append(node)
+    kinds: dict[str, int] = {}
+    for node in model.graph.node:
+        kinds[node.op_type] = kinds.get(node.op_type, 0) + 1
+        module = _module_of(node.name, list(node.input)) if node.op_type == "Conv" else None
+        if module is not None and module.endswith(".conv") and not module.endswith(".dfl.conv"):
+            following = sorted(user.op_type for user in consumers.get(node.output[0], []))
+            if following != ["Mul", "Sigmoid"]:
+                raise _NotMappableError(f"convolution {module} is not followed by SiLU")
+    pools = [node for node in model.graph.node if node.op_type == "MaxPool"]
+    kernels = [
+        list(attribute.ints) for node in pools for attribute in node.attribute if attribute.name == "kernel_shape"
+    ]
+    if kernels != [[5, 5]] * 3 or kinds.get("Resize", kinds.get("Upsample", 0)) != 2:
+        raise _NotMappableError("its pooling or upsampling is not YOLOv8's")
+
+
+def _class_names(text: str | None) -> tuple[str, ...] | None:
+    """Class names as ultralytics writes them: the text of a Python dict or list, in any order of keys."""
+    if text is None:
+        return None
+    inner = text.strip()
+    if len(inner) > _LARGEST_PROPERTY_CHARACTERS or inner[:1] + inner[-1:] not in {"{}", "[]"}:
+        raise CheckpointError(f"names: got {text[:80]!r}, expected {{0: 'name', ...}} or ['name', ...]")
+    pattern = _NAMED_CLASS if inner[0] == "{" else _LISTED_CLASS
+    inner = inner[1:-1].rstrip()
+    position = 0
+    by_index: dict[object, object] = {}
+    while position < len(inner):
+        match = pattern.match(inner, position)
+        if match is None:
+            raise CheckpointError(
+                f"names: cannot read {inner[position : position + 80]!r}, expected a number and a quoted text"
+            )
+        index = int(match[1]) if pattern is _NAMED_CLASS else len(by_index)
+        if index in by_index:
+            raise CheckpointError(f"names: class {index} is given twice")
+        by_index[index] = _quoted_text(match[match.lastindex or 1])
+        position = match.end()
+    return class_names_by_index(by_index) if pattern is _NAMED_CLASS else check_class_names(by_index.values())
+
+
+def _quoted_text(literal: str) -> str:
+    """The value of one quoted text; a literal can hold nothing but characters."""
+    try:
+        value = ast.literal_eval(literal)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise CheckpointError(f"names: cannot read {literal[:80]!r}: {error}") from error
+    return str(value)
+
+
+def _image_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*[\[(]?\s*(\d{1,5})\s*(?:,\s*(\d{1,5})\s*)?[\])]?\s*", text[:100])
+    if match is None:
+        raise CheckpointError(f"imgsz: got {text[:80]!r}, expected [height, width]")
+    return image_size_from([int(group) for group in match.groups() if group is not None])
