@@ -1,4 +1,7 @@
+"""Types of the native module. One section for each op; rfkernels.ops documents them."""
+
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,3 +52,65 @@ def detect_from_decoded(
     class_agnostic: bool,
     max_detections: int,
 ) -> list[_Found]: ...
+
+# preprocess
+
+class Rectangle:
+    def __init__(self, *, x: int, y: int, width: int, height: int) -> None: ...
+    @property
+    def x(self) -> int: ...
+    @property
+    def y(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+class Placement:
+    def __init__(
+        self,
+        *,
+        crop: Rectangle,
+        resized_width: int,
+        resized_height: int,
+        left: int,
+        top: int,
+        scale_x: float,
+        scale_y: float,
+    ) -> None: ...
+    @property
+    def crop(self) -> Rectangle: ...
+    @property
+    def resized_width(self) -> int: ...
+    @property
+    def resized_height(self) -> int: ...
+    @property
+    def left(self) -> int: ...
+    @property
+    def top(self) -> int: ...
+    @property
+    def scale_x(self) -> float: ...
+    @property
+    def scale_y(self) -> float: ...
+
+def plan_static_crop(
+    height: int, width: int, *, x_min: float, x_max: float, y_min: float, y_max: float
+) -> Rectangle: ...
+def plan_letterbox(crop: Rectangle, height: int, width: int, rounding: str) -> Placement: ...
+def plan_stretch(crop: Rectangle, height: int, width: int) -> Placement: ...
+def plan_center_crop(crop: Rectangle, height: int, width: int) -> Placement: ...
+def plan_fit_longer_edge(crop: Rectangle, height: int, width: int) -> Placement: ...
+def preprocess_into(
+    out: NDArray[Any],
+    images: Sequence[NDArray[np.uint8]],
+    placements: Sequence[Placement],
+    *,
+    swap_channels: bool,
+    pad_value: int,
+    normalization: str,
+    divisor: float,
+    first: Sequence[float],
+    second: Sequence[float],
+) -> None: ...
+def grayscale(image: NDArray[np.uint8], *, color_order: str) -> NDArray[np.uint8]: ...
+def contrast(image: NDArray[np.uint8], *, kind: str) -> NDArray[np.uint8]: ...

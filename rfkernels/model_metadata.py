@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from rfkernels.errors import ModelFileError
 
@@ -18,11 +18,16 @@ METADATA_KEY = "rfkernels"
 FORMAT_VERSION = 1
 
 OutputFormat = Literal["raw_heads", "decoded"]
+ResizeMode = Literal["letterbox", "letterbox_reflect_edges", "stretch", "center_crop"]
+ColorOrder = Literal["rgb", "bgr"]
+Contrast = Literal["stretching", "histogram_equalization", "adaptive_equalization"]
+ConventionName = Literal["v2", "ultralytics"]
 
 TASKS = ("object-detection",)
 OUTPUT_FORMATS = ("raw_heads", "decoded")
 CONVENTIONS = ("v2", "ultralytics")
-RESIZE_MODES = ("letterbox", "stretch", "center_crop", "fit_longer_edge", "letterbox_reflect_edges")
+RESIZE_MODES = ("letterbox", "letterbox_reflect_edges", "stretch", "center_crop")
+CONTRASTS = ("stretching", "histogram_equalization", "adaptive_equalization")
 COLOR_ORDERS = ("rgb", "bgr")
 
 _LARGEST_SIDE = 16384
@@ -35,17 +40,21 @@ _MOST_TOP_LEVEL_FIELDS = 100_000
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes network input.
+    """How a picture becomes network input: static crop, grayscale, contrast, resize, normalization, in this order.
 
-    After resizing, channel c of the input is `pixel * scale[c] + offset[c]`, in the order that `color_order` names;
-    `pad_value` is a pixel value (0 to 255) before that.
+    Channel c of the input, in the order that `color_order` names, is `(pixel / divisor - mean[c]) / std[c]`; `pad_value`
+    is a pixel value (0 to 255) before that. `static_crop` is (x_min, x_max, y_min, y_max) in percent of the picture.
     """
 
-    resize_mode: str = "letterbox"
+    resize_mode: ResizeMode = "letterbox"
     pad_value: int = 114
-    color_order: str = "rgb"
-    scale: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
-    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    color_order: ColorOrder = "rgb"
+    divisor: float = 255.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    static_crop: tuple[float, float, float, float] | None = None
+    grayscale: bool = False
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +83,12 @@ class ModelMetadata:
     batch: int | Literal["dynamic"]
     output_format: OutputFormat
     source: Source
-    convention: str = "v2"
+    convention: ConventionName = "v2"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
-    def to_json(self) -> str:
-        """The document as it is stored: keys in a fixed order, so that equal metadata is equal text."""
-        document = {
+    def to_dict(self) -> dict[str, Any]:
+        """The document that the file holds, as Python objects."""
+        return {
             "format": FORMAT_VERSION,
             "task": self.task,
             "family": self.family,
@@ -93,7 +102,10 @@ class ModelMetadata:
             "preprocessing": asdict(self.preprocessing),
             "source": asdict(self.source),
         }
-        return json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+    def to_json(self) -> str:
+        """The document as it is stored: keys in a fixed order, so that equal metadata is equal text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> ModelMetadata:
@@ -261,6 +273,12 @@ class _Fields:
             raise self.fail(name, value, expected)
         return value
 
+    def optional_text(self, name: str, choices: tuple[str, ...]) -> str | None:
+        value = self.take(name)
+        if value is not None and value not in choices:
+            raise self.fail(name, value, "null or one of " + ", ".join(choices))
+        return cast("str | None", value)
+
     def texts(self, name: str, most: int) -> tuple[str, ...]:
         values = self.take(name)
         if not isinstance(values, list) or not 1 <= len(values) <= most:
@@ -270,11 +288,39 @@ class _Fields:
                 raise self.fail(name, value, "texts of at most 1000 characters")
         return tuple(values)
 
+    def number(self, name: str) -> float:
+        value = self.take(name)
+        if not _is_finite_number(value) or value == 0:
+            raise self.fail(name, value, "a finite number other than 0")
+        return float(value)
+
     def three_numbers(self, name: str) -> tuple[float, float, float]:
         values = self.take(name)
         if not isinstance(values, list) or len(values) != 3 or not all(_is_finite_number(value) for value in values):
             raise self.fail(name, values, "a list of 3 finite numbers")
         return float(values[0]), float(values[1]), float(values[2])
+
+    def flag(self, name: str) -> bool:
+        value = self.take(name)
+        if not isinstance(value, bool):
+            raise self.fail(name, value, "true or false")
+        return value
+
+    def percentages(self, name: str) -> tuple[float, float, float, float] | None:
+        values = self.take(name)
+        if values is None:
+            return None
+        if (
+            not isinstance(values, list)
+            or len(values) != 4
+            or not all(_is_finite_number(value) for value in values)
+            or not 0 <= values[0] < values[1] <= 100
+            or not 0 <= values[2] < values[3] <= 100
+        ):
+            raise self.fail(
+                name, values, "null or [x_min, x_max, y_min, y_max] in percent, each minimum below its maximum"
+            )
+        return float(values[0]), float(values[1]), float(values[2]), float(values[3])
 
     def fields(self, name: str) -> _Fields:
         return _Fields(self.take(name), f"{self._where}: {name}")
@@ -312,15 +358,21 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
     output_format: OutputFormat = (
         "decoded" if fields.text("output_format", OUTPUT_FORMATS) == "decoded" else "raw_heads"
     )
-    convention = fields.text("convention", CONVENTIONS)
+    convention = cast("ConventionName", fields.text("convention", CONVENTIONS))
     nested = fields.fields("preprocessing")
     preprocessing = Preprocessing(
-        resize_mode=nested.text("resize_mode", RESIZE_MODES),
+        resize_mode=cast("ResizeMode", nested.text("resize_mode", RESIZE_MODES)),
         pad_value=nested.integer("pad_value", 0, 255),
-        color_order=nested.text("color_order", COLOR_ORDERS),
-        scale=nested.three_numbers("scale"),
-        offset=nested.three_numbers("offset"),
+        color_order=cast("ColorOrder", nested.text("color_order", COLOR_ORDERS)),
+        divisor=nested.number("divisor"),
+        mean=nested.three_numbers("mean"),
+        std=nested.three_numbers("std"),
+        static_crop=nested.percentages("static_crop"),
+        grayscale=nested.flag("grayscale"),
+        contrast=cast("Contrast | None", nested.optional_text("contrast", CONTRASTS)),
     )
+    if 0.0 in preprocessing.std:
+        raise nested.fail("std", list(preprocessing.std), "numbers other than 0")
     nested.finish()
     nested = fields.fields("source")
     source = Source(file=nested.text("file"), sha256=nested.text("sha256", longest=64))

@@ -1,3 +1,10 @@
+<<<<<<< HEAD
+=======
+"""Fixtures that all tests share."""
+
+from collections.abc import Iterator
+
+>>>>>>> preprocess
 import numpy as np
 import pytest
 
@@ -5,13 +12,19 @@ from rfkernels import _native
 
 
 @pytest.fixture(params=_native.supported_instruction_sets())
+<<<<<<< HEAD
 def instruction_set(request):
+=======
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set of the kernels that this machine runs, one after the other."""
+>>>>>>> preprocess
     _native.force_instruction_set(request.param)
     yield request.param
     _native.force_instruction_set("auto")
 
 
 @pytest.fixture
+<<<<<<< HEAD
 def rng():
     return np.random.default_rng(20240607)
 
@@ -25,3 +38,8 @@ def small_model_path(tmp_path_factory):
     names = ["circle", "square", "star"]
     folder = tmp_path_factory.mktemp("small-model")
     return make_random_model(folder, "n", names, (64, 96), noise, wanted_detections=20)[1]
+=======
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(20240607)
+>>>>>>> preprocess

@@ -53,7 +53,9 @@ def peer_checkpoint(weights: Path, folder: Path) -> Path:
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
-        raise ValueError(f"{weights.name} is not a YOLOv8{scale} detector: missing {missing[:3]}, unexpected {unexpected[:3]}")
+        raise ValueError(
+            f"{weights.name} is not a YOLOv8{scale} detector: missing {missing[:3]}, unexpected {unexpected[:3]}"
+        )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     model.names = names

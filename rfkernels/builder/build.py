@@ -6,7 +6,7 @@ import math
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from rfkernels.errors import CheckpointError, InvalidArgumentError, ModelFileErr
 from rfkernels.model_metadata import (
     CONVENTIONS,
     METADATA_KEY,
-    RESIZE_MODES,
+    ConventionName,
     ModelMetadata,
     OutputFormat,
     Preprocessing,
@@ -39,15 +39,14 @@ class BuildOptions:
 
     image_size: (height, width), or one side of a square, multiples of 32. class_names: in the order of the head's
     classes. batch: pictures per run, or "dynamic". convention: the numerical convention used at inference unless a call
-    says otherwise. resize_mode and pad_value: how pictures are brought to the network's size.
+    says otherwise. preprocessing: how pictures become network input.
     """
 
     image_size: int | tuple[int, int] | None = None
     class_names: Sequence[str] | None = None
     batch: Batch = 1
-    convention: str = "v2"
-    resize_mode: str = "letterbox"
-    pad_value: int = 114
+    convention: ConventionName = "v2"
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
 @dataclass(frozen=True)
@@ -116,12 +115,6 @@ def build(
 def _checked_options(options: BuildOptions) -> tuple[int, int] | None:
     if options.convention not in CONVENTIONS:
         raise InvalidArgumentError(f"convention: got {options.convention!r}, expected one of {', '.join(CONVENTIONS)}")
-    if options.resize_mode not in RESIZE_MODES:
-        raise InvalidArgumentError(
-            f"resize_mode: got {options.resize_mode!r}, expected one of {', '.join(RESIZE_MODES)}"
-        )
-    if isinstance(options.pad_value, bool) or not 0 <= options.pad_value <= 255:
-        raise InvalidArgumentError(f"pad_value: got {options.pad_value!r}, expected 0 to 255")
     size = options.image_size
     if isinstance(size, int):
         return size, size
@@ -165,7 +158,7 @@ def _metadata(
         output_format=output_format,
         source=Source(checkpoint.source_file, checkpoint.source_sha256),
         convention=options.convention,
-        preprocessing=Preprocessing(resize_mode=options.resize_mode, pad_value=options.pad_value),
+        preprocessing=options.preprocessing,
     )
     # What is written must be readable: the reader's rules are the rules, whatever option broke them.
     try:

@@ -1,5 +1,30 @@
-"""The ops as functions of arrays."""
+"""The kernels on their own: NumPy arrays (or anything that shares its memory through DLPack) in, NumPy arrays out."""
 
+from rfkernels._native import Placement, Rectangle
 from rfkernels.ops.detection import Detections, Kept, detect_from_decoded, detect_from_heads, nms
+from rfkernels.ops.preprocess import (
+    StaticCrop,
+    contrast,
+    grayscale,
+    letterbox,
+    plan_placement,
+    preprocess,
+    preprocess_into,
+)
 
-__all__ = ["Detections", "Kept", "detect_from_decoded", "detect_from_heads", "nms"]
+__all__ = [
+    "Detections",
+    "Kept",
+    "Placement",
+    "Rectangle",
+    "StaticCrop",
+    "contrast",
+    "detect_from_decoded",
+    "detect_from_heads",
+    "grayscale",
+    "letterbox",
+    "nms",
+    "plan_placement",
+    "preprocess",
+    "preprocess_into",
+]

@@ -256,7 +256,8 @@ class ObjectDetectionModel:
             min(max(_number("confidence", confidence), 0.0), 1.0),
             min(max(_number("iou_threshold", iou_threshold), 0.0), 1.0),
             _at_least_one(
-                "max_detections", convention.max_detections if request.max_detections is None else request.max_detections
+                "max_detections",
+                convention.max_detections if request.max_detections is None else request.max_detections,
             ),
             bool(request.class_agnostic_nms),
             self._ids_of(request.class_filter, refuse_unknown=False),

@@ -53,7 +53,10 @@ def awkward_pictures() -> list[Picture]:
     """The photographs as they are, then resized and cropped to awkward sizes: 22 pictures, always the same."""
     originals = [Picture(name, photograph(name)) for name in _PHOTOGRAPHS]
     resized = [
-        Picture(f"{original.name} resized {width}x{height}", cv2.resize(original.pixels, (width, height), interpolation=cv2.INTER_AREA))
+        Picture(
+            f"{original.name} resized {width}x{height}",
+            cv2.resize(original.pixels, (width, height), interpolation=cv2.INTER_AREA),
+        )
         for (height, width), original in zip(_RESIZED, originals, strict=False)
     ]
     cropped = []

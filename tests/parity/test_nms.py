@@ -24,7 +24,9 @@ LIMIT = 1023.875
 def on_grid(boxes: np.ndarray) -> np.ndarray:
     """Corners to multiples of 1/8 in [0, LIMIT], x1 <= x2 and y1 <= y2."""
     boxes = np.clip(np.round(boxes * 8) / 8, 0, LIMIT)
-    return np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], 1).astype(np.float32)
+    return np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], 1).astype(
+        np.float32
+    )
 
 
 def spread(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -100,15 +102,24 @@ def test_nms_equals_torchvision_on_random_sets(layout, rng, figure):
         class_agnostic = repetition % 4 == 1
         expected = expected_indices(boxes, scores, class_ids, iou_threshold, class_agnostic)
         kept = ops.nms(
-            boxes, scores, class_ids, iou_threshold=iou_threshold, class_agnostic=class_agnostic, max_detections=max(count, 1)
+            boxes,
+            scores,
+            class_ids,
+            iou_threshold=iou_threshold,
+            class_agnostic=class_agnostic,
+            max_detections=max(count, 1),
         )
         np.testing.assert_array_equal(
-            kept.indices, expected, err_msg=f"set {repetition}: {count} boxes, threshold {iou_threshold}, agnostic {class_agnostic}"
+            kept.indices,
+            expected,
+            err_msg=f"set {repetition}: {count} boxes, threshold {iou_threshold}, agnostic {class_agnostic}",
         )
         assert not kept.overflowed
         sets, boxes_seen, boxes_kept = sets + 1, boxes_seen + count, boxes_kept + len(expected)
     assert boxes_kept < boxes_seen, "nothing was suppressed: the sets prove nothing"
-    figure(f"nms {layout.__name__}: {sets} sets, {boxes_seen} boxes, {boxes_kept} kept: 0 differences from torchvision.ops.batched_nms")
+    figure(
+        f"nms {layout.__name__}: {sets} sets, {boxes_seen} boxes, {boxes_kept} kept: 0 differences from torchvision.ops.batched_nms"
+    )
 
 
 def test_nms_equals_torchvision_on_a_knife_edge(figure):
@@ -122,10 +133,14 @@ def test_nms_equals_torchvision_on_a_knife_edge(figure):
             threshold = float(Fraction(numerator, denominator))
             expected = expected_indices(boxes, scores, class_ids, threshold, class_agnostic=False)
             kept = ops.nms(boxes, scores, class_ids, iou_threshold=threshold)
-            np.testing.assert_array_equal(kept.indices, expected, err_msg=f"IoU and threshold {numerator}/{denominator}")
+            np.testing.assert_array_equal(
+                kept.indices, expected, err_msg=f"IoU and threshold {numerator}/{denominator}"
+            )
             outcomes[len(expected)] += 1
     assert len(outcomes) == 2, f"all on one side ({outcomes}): not a knife edge"
-    figure(f"nms knife edge: {outcomes.total()} pairs of IoU n/d at n/d, {outcomes[1]} suppressed, {outcomes[2]} kept: 0 differences")
+    figure(
+        f"nms knife edge: {outcomes.total()} pairs of IoU n/d at n/d, {outcomes[1]} suppressed, {outcomes[2]} kept: 0 differences"
+    )
 
 
 @pytest.mark.parametrize("max_detections", [1, 7, 300])

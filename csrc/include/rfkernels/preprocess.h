@@ -61,7 +61,7 @@ struct PreprocessParams {
     Normalization normalization = Normalization::kDivide;
     float divisor = 255.0F;
     float mean[3] = {0.0F, 0.0F, 0.0F};
-    float deviation[3] = {1.0F, 1.0F, 1.0F};
+    float deviation[3] = {1.0F, 1.0F, 1.0F};  ///< called std outside C++
     float scale[3] = {1.0F, 1.0F, 1.0F};
     float offset[3] = {0.0F, 0.0F, 0.0F};
 };

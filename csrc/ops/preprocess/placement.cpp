@@ -2,6 +2,7 @@
 #include <cmath>
 #include <string>
 
+#include "ops/preprocess/checks.h"
 #include "rfkernels/preprocess.h"
 
 namespace rfkernels {
@@ -12,14 +13,14 @@ std::string text(const Size& size) {
 }
 
 Status check(const Rectangle& crop, const Size& canvas) {
-    if (crop.width < 1 || crop.height < 1) {
-        return Status::invalid_argument("the image is " + text(Size{crop.height, crop.width}) +
-                                        " (height x width); it needs at least one pixel");
-    }
-    if (canvas.width < 1 || canvas.height < 1) {
-        return Status::invalid_argument("size is " + text(canvas) + " (height x width); it needs at least one pixel");
-    }
-    return Status();
+    const auto check_size = [](const char* name, const Size& size) {
+        if (size.width >= 1 && size.height >= 1 && size.width <= kMaxSide && size.height <= kMaxSide) return Status();
+        return Status::invalid_argument(std::string(name) + " is " + text(size) +
+                                        " (height x width); sides must be 1 to 2^24 pixels");
+    };
+    Status status = check_size("the image", Size{crop.height, crop.width});
+    if (status.ok()) status = check_size("size", canvas);
+    return status;
 }
 
 double ratio(std::int64_t numerator, std::int64_t denominator) {

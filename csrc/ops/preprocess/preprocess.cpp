@@ -77,7 +77,7 @@ Status check_params(const PreprocessParams& params, DataType dtype) {
     if (dtype == DataType::kUint8 && params.normalization != Normalization::kNone) {
         return Status::invalid_argument("destination is uint8, which cannot hold normalized values; ask for none");
     }
-    const char* names[] = {"mean", "deviation", "scale", "offset"};
+    const char* names[] = {"mean", "std", "scale", "offset"};
     const float* values[] = {params.mean, params.deviation, params.scale, params.offset};
     for (int group = 0; group < 4; ++group) {
         for (int channel = 0; channel < kDestinationChannels; ++channel) {
@@ -92,7 +92,7 @@ Status check_params(const PreprocessParams& params, DataType dtype) {
                                         "; give a finite number other than 0");
     }
     for (float deviation : params.deviation) {
-        if (deviation == 0.0F) return Status::invalid_argument("deviation holds 0; values are divided by it");
+        if (deviation == 0.0F) return Status::invalid_argument("std holds 0; values are divided by it");
     }
     return Status();
 }

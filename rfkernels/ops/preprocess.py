@@ -1,0 +1,332 @@
+"""Images to network input: resize, pad, channel swap, normalization and HWC to CHW in one pass over the output.
+
+The resize is OpenCV's `cv2.resize(..., interpolation=cv2.INTER_LINEAR)` on uint8, bit for bit; nothing here imports
+OpenCV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfkernels import _native
+from rfkernels._native import Placement
+
+Mode: TypeAlias = Literal["letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "fit_longer_edge"]
+Rounding: TypeAlias = Literal["truncate", "half_to_even"]
+Contrast: TypeAlias = Literal["stretching", "histogram_equalization", "adaptive_equalization"]
+ColorOrder: TypeAlias = Literal["bgr", "rgb"]
+
+#: uint8 [height, width] or [height, width, 1 | 3 | 4]: a NumPy array, or anything on the CPU that has `__dlpack__`,
+#: `__array_interface__` or `__array__`.
+Image: TypeAlias = Any
+
+_NO_MEAN = (0.0, 0.0, 0.0)
+_NO_STD = (1.0, 1.0, 1.0)
+
+
+class StaticCrop(NamedTuple):
+    """The part of an image that is used, in percent of its sides; `int(x_min / 100 * width)` is its first column."""
+
+    x_min: float
+    x_max: float
+    y_min: float
+    y_max: float
+
+
+class _Normalization(NamedTuple):
+    """The arguments of the native op: `first` and `second` are mean and std, or scale and offset."""
+
+    name: str
+    divisor: float
+    first: Sequence[float]
+    second: Sequence[float]
+
+
+def plan_placement(
+    height: int,
+    width: int,
+    *,
+    size: tuple[int, int],
+    mode: Mode = "letterbox",
+    rounding: Rounding = "truncate",
+    static_crop: StaticCrop | None = None,
+) -> Placement:
+    """Where an image lies on the network's input ("the canvas").
+
+    Args:
+        height, width: of the image, in pixels.
+        size: (height, width) of the canvas; for "fit_longer_edge" the largest that it may be.
+        mode: "letterbox" fits the image keeping its aspect ratio and pads around it ("letterbox_reflect_edges" does the
+            same: V2 pads it with a constant too). "stretch" resizes both sides to the canvas. "center_crop" takes the
+            middle and resizes nothing. "fit_longer_edge" resizes so that the image just fits, and the canvas is then
+            (`resized_height`, `resized_width`) of the result.
+        rounding: of a letterbox. "truncate" is V2's; "half_to_even" that of ultralytics 8.4, its padding included.
+        static_crop: the part of the image to use; all of it by default.
+
+    Returns:
+        Placement(crop, resized_width, resized_height, left, top, scale_x, scale_y), in pixels. `left` and `top` are
+        negative where the canvas shows only the middle. A point of the canvas lies at
+        `(x - left) / scale_x + crop.x` of the image.
+
+    Raises:
+        ValueError: a size of 0, a crop that leaves nothing, an unknown mode or rounding.
+
+    Source: inference-models 0.39 (`common/roboflow/pre_processing.py`), ultralytics 8.4 (`LetterBox`). A side is never
+    resized to 0, where inference-models fails: a 4000 x 1 strip becomes 640 x 1.
+    """
+    canvas_height, canvas_width = size
+    if static_crop is None:
+        crop = _native.Rectangle(x=0, y=0, width=width, height=height)
+    else:
+        x_min, x_max, y_min, y_max = static_crop
+        crop = _native.plan_static_crop(height, width, x_min=x_min, x_max=x_max, y_min=y_min, y_max=y_max)
+    if mode in ("letterbox", "letterbox_reflect_edges"):
+        return _native.plan_letterbox(crop, canvas_height, canvas_width, rounding)
+    if mode == "stretch":
+        return _native.plan_stretch(crop, canvas_height, canvas_width)
+    if mode == "center_crop":
+        return _native.plan_center_crop(crop, canvas_height, canvas_width)
+    if mode == "fit_longer_edge":
+        return _native.plan_fit_longer_edge(crop, canvas_height, canvas_width)
+    raise ValueError(
+        f"mode is {mode!r}; give 'letterbox', 'letterbox_reflect_edges', 'stretch', 'center_crop' or 'fit_longer_edge'"
+    )
+
+
+def preprocess_into(
+    out: NDArray[Any],
+    images: Sequence[Image],
+    placements: Sequence[Placement],
+    *,
+    swap_channels: bool = False,
+    pad_value: int = 114,
+    divisor: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    scale: float | Sequence[float] | None = None,
+    offset: float | Sequence[float] | None = None,
+) -> None:
+    """Writes images of any sizes, each where its placement puts it, into a network's input.
+
+    Each output value is `(value / divisor - mean[c]) / std[c]`, in float32 with every step rounded: the numbers that
+    torch gives. Where `scale` or `offset` is given it is `value * scale[c] + offset[c]` instead. Channels are those of
+    the output, after the swap.
+
+    Args:
+        out: float32, float16 or uint8 [n, 3, height, width], C-contiguous and writeable. float16 is the float32 result
+            rounded to nearest, ties to even; uint8 holds the values as they are.
+        images: n of uint8 [height, width] or [height, width, 1 | 3 | 4]. Grey becomes three equal channels, a fourth
+            channel is ignored. Rows may lie any distance apart; an array whose pixels do not follow each other
+            (a transposed one, every second column) is copied first.
+        placements: n, from `plan_placement`.
+        swap_channels: True turns BGR into RGB and RGB into BGR.
+        pad_value: 0 to 255, for what no image covers; normalized like a pixel.
+        divisor: 255 by default.
+        mean, std: 3 numbers each; 0 and 1 by default.
+        scale, offset: 3 numbers each, or one for all; 1 and 0 by default.
+
+    Raises:
+        ValueError: shapes, dtypes or numbers of arguments that do not fit, `out` that is read-only or shares memory
+            with an image, normalization asked for in uint8; the message names the argument.
+        MemoryError: no memory for a few rows of working space.
+
+    Runs on the calling thread, without the GIL.
+    """
+    normalization = _normalization(out.dtype, divisor=divisor, mean=mean, std=std, scale=scale, offset=offset)
+    _native.preprocess_into(
+        out,
+        [as_image(image) for image in images],
+        placements,
+        swap_channels=swap_channels,
+        pad_value=pad_value,
+        normalization=normalization.name,
+        divisor=normalization.divisor,
+        first=normalization.first,
+        second=normalization.second,
+    )
+
+
+def preprocess(
+    images: Sequence[Image],
+    placements: Sequence[Placement],
+    *,
+    size: tuple[int, int],
+    dtype: str | np.dtype[Any] | type[Any] = "float32",
+    swap_channels: bool = False,
+    pad_value: int = 114,
+    divisor: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    scale: float | Sequence[float] | None = None,
+    offset: float | Sequence[float] | None = None,
+) -> NDArray[Any]:
+    """`preprocess_into` a new array.
+
+    Args:
+        images, placements, swap_channels, pad_value, divisor, mean, std, scale, offset: see `preprocess_into`.
+        size: (height, width) of the canvas.
+        dtype: "float32", "float16" or "uint8".
+
+    Returns:
+        [n, 3, height, width] of `dtype`.
+
+    Raises:
+        ValueError, MemoryError: see `preprocess_into`.
+    """
+    height, width = size
+    if height < 1 or width < 1:
+        raise ValueError(f"size is {size}; give (height, width) of at least one pixel")
+    out = np.empty((len(images), 3, height, width), dtype=dtype)
+    preprocess_into(
+        out,
+        images,
+        placements,
+        swap_channels=swap_channels,
+        pad_value=pad_value,
+        divisor=divisor,
+        mean=mean,
+        std=std,
+        scale=scale,
+        offset=offset,
+    )
+    return out
+
+
+def letterbox(
+    image: Image,
+    *,
+    size: tuple[int, int],
+    pad_value: int = 114,
+    rounding: Rounding = "truncate",
+    swap_channels: bool = False,
+    dtype: str | np.dtype[Any] | type[Any] = "float32",
+    divisor: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    scale: float | Sequence[float] | None = None,
+    offset: float | Sequence[float] | None = None,
+) -> NDArray[Any]:
+    """One image, fitted into `size` keeping its aspect ratio, padded, and made network input.
+
+    >>> import numpy as np, rfkernels
+    >>> image = np.zeros((1080, 1920, 3), dtype=np.uint8)
+    >>> rfkernels.ops.letterbox(image, size=(640, 640), swap_channels=True).shape
+    (3, 640, 640)
+
+    Args:
+        image: uint8 [height, width] or [height, width, 1 | 3 | 4].
+        size: (height, width) of the canvas.
+        rounding: "truncate" (V2) or "half_to_even" (ultralytics 8.4).
+        pad_value, swap_channels, divisor, mean, std, scale, offset: see `preprocess_into`.
+        dtype: "float32", "float16" or "uint8" (the resized bytes themselves).
+
+    Returns:
+        [3, height, width] of `dtype`.
+
+    Raises:
+        ValueError, MemoryError: see `preprocess_into`.
+    """
+    array = as_image(image)
+    if array.ndim < 2:
+        raise ValueError(f"image has shape {array.shape}; give [height, width] or [height, width, channels]")
+    placement = plan_placement(array.shape[0], array.shape[1], size=size, mode="letterbox", rounding=rounding)
+    result: NDArray[Any] = preprocess(
+        [array],
+        [placement],
+        size=size,
+        dtype=dtype,
+        swap_channels=swap_channels,
+        pad_value=pad_value,
+        divisor=divisor,
+        mean=mean,
+        std=std,
+        scale=scale,
+        offset=offset,
+    )[0]
+    return result
+
+
+def grayscale(image: Image, *, color_order: ColorOrder = "bgr") -> NDArray[np.uint8]:
+    """Grey in three equal channels: `(9798 * R + 19235 * G + 3735 * B + 16384) >> 15`.
+
+    Args:
+        image: uint8 [height, width, 3 | 4]; a grey image [height, width] or [height, width, 1] is copied into three.
+        color_order: which channel is red.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ValueError: another dtype or shape, or another color_order.
+
+    Source: OpenCV's cvtColor(COLOR_BGR2GRAY), bit for bit.
+    """
+    return _native.grayscale(as_image(image), color_order=color_order)
+
+
+def contrast(image: Image, *, kind: Contrast) -> NDArray[np.uint8]:
+    """Contrast enhancement as V2 does it: before the resize, on all channels together.
+
+    Args:
+        image: uint8 [height, width, 3 | 4]; a grey image counts as three equal channels.
+        kind: "stretching" makes the 2nd to the 98th percentile of the bytes 0 to 255; "histogram_equalization" makes
+            their distribution even; "adaptive_equalization" does so for the HSV value, region by region (CLAHE).
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ValueError: another dtype or shape, or another kind.
+        MemoryError: no memory for two bytes a pixel (adaptive equalization).
+
+    Source: scikit-image 0.25 as inference-models 0.39 calls it (`rescale_intensity`, `equalize_hist`,
+    `equalize_adapthist` with clip limit 0.03), byte for byte.
+    """
+    return _native.contrast(as_image(image), kind=kind)
+
+
+def as_image(image: Image) -> NDArray[Any]:
+    """The image as a NumPy array that shares its memory, where it can."""
+    if isinstance(image, np.ndarray):
+        return image
+    if hasattr(image, "__dlpack__"):
+        array: NDArray[Any] = np.from_dlpack(image)
+        return array
+    return np.asarray(image)
+
+
+def _normalization(
+    dtype: np.dtype[Any],
+    *,
+    divisor: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    scale: float | Sequence[float] | None,
+    offset: float | Sequence[float] | None,
+) -> _Normalization:
+    divides = divisor is not None or mean is not None or std is not None
+    multiplies = scale is not None or offset is not None
+    if divides and multiplies:
+        raise ValueError("scale or offset is given together with divisor, mean or std; give one kind of normalization")
+    if dtype == np.uint8:
+        if divides or multiplies:
+            raise ValueError("normalization is asked for, but the output is uint8; make it float32 or float16")
+        return _Normalization("none", 1.0, _NO_MEAN, _NO_STD)
+    if multiplies:
+        return _Normalization("multiply_add", 1.0, _three(scale, 1.0), _three(offset, 0.0))
+    return _Normalization(
+        "divide",
+        255.0 if divisor is None else divisor,
+        _NO_MEAN if mean is None else mean,
+        _NO_STD if std is None else std,
+    )
+
+
+def _three(numbers: float | Sequence[float] | None, default: float) -> Sequence[float]:
+    if numbers is None:
+        return (default,) * 3
+    return (numbers,) * 3 if isinstance(numbers, (int, float)) else numbers

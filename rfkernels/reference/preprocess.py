@@ -1,0 +1,192 @@
+"""Placement planning, resize, normalization and grey, in plain NumPy, from the definitions of the libraries they equal.
+
+Source: opencv/modules/imgproc/src/resize.cpp (INTER_LINEAR on uint8), inference-models 0.39, ultralytics 8.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Rectangle(NamedTuple):
+    """Half-open rectangle of pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies on the canvas; the fields are those of `rfkernels.ops.Placement`."""
+
+    crop: Rectangle
+    resized_width: int
+    resized_height: int
+    left: int
+    top: int
+    scale_x: float
+    scale_y: float
+
+
+def plan_static_crop(height: int, width: int, *, x_min: float, x_max: float, y_min: float, y_max: float) -> Rectangle:
+    """The pixels between percentages of the sides."""
+    x, y = int(x_min / 100 * width), int(y_min / 100 * height)
+    return Rectangle(x, y, int(x_max / 100 * width) - x, int(y_max / 100 * height) - y)
+
+
+def plan_letterbox(crop: Rectangle, height: int, width: int, rounding: str) -> Placement:
+    """Fitted into height x width: V2 truncates, ultralytics rounds half to even."""
+    scale = min(width / crop.width, height / crop.height)
+    if rounding == "truncate":
+        resized_width, resized_height = max(int(crop.width * scale), 1), max(int(crop.height * scale), 1)
+        left, top = int((width - resized_width) / 2), int((height - resized_height) / 2)
+        return Placement(crop, resized_width, resized_height, left, top, scale, scale)
+    resized_width, resized_height = max(round(crop.width * scale), 1), max(round(crop.height * scale), 1)
+    left, top = round((width - resized_width) / 2 - 0.1), round((height - resized_height) / 2 - 0.1)
+    return Placement(
+        crop, resized_width, resized_height, left, top, resized_width / crop.width, resized_height / crop.height
+    )
+
+
+def plan_stretch(crop: Rectangle, height: int, width: int) -> Placement:
+    """Resized to height x width."""
+    return Placement(crop, width, height, 0, 0, width / crop.width, height / crop.height)
+
+
+def plan_center_crop(crop: Rectangle, height: int, width: int) -> Placement:
+    """Not resized; the middle of it in the middle of the canvas."""
+    left = (width - crop.width) // 2 if width > crop.width else -((crop.width - width) // 2)
+    top = (height - crop.height) // 2 if height > crop.height else -((crop.height - height) // 2)
+    return Placement(crop, crop.width, crop.height, left, top, 1.0, 1.0)
+
+
+def plan_fit_longer_edge(crop: Rectangle, height: int, width: int) -> Placement:
+    """Resized so that it just fits; the canvas is as large as the resized image."""
+    if width / crop.width < height / crop.height:
+        resized_width, resized_height = width, max(round(width / crop.width * crop.height), 1)
+    else:
+        resized_width, resized_height = max(round(height / crop.height * crop.width), 1), height
+    return Placement(
+        crop, resized_width, resized_height, 0, 0, resized_width / crop.width, resized_height / crop.height
+    )
+
+
+def resize_linear(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).
+
+    Args:
+        image: uint8 [height, width, channels].
+        size: (height, width) of the result.
+    """
+    height, width = image.shape[:2]
+    column, column_fraction = _source_position(size[1], width)
+    left_of_image, right_of_image = column < 0, column >= width - 1
+    column_fraction = np.where(left_of_image | right_of_image, np.float32(0), column_fraction)
+    column = np.clip(column, 0, width - 1)
+    row, row_fraction = _source_position(size[0], height)
+
+    first_weight, second_weight = (weight[:, None] for weight in _weights(column_fraction))
+    source = image.astype(np.int32)
+    next_column = np.minimum(column + 1, width - 1)
+    horizontal = source[:, column] * first_weight + source[:, next_column] * second_weight
+    upper_weight, lower_weight = (weight[:, None, None] for weight in _weights(row_fraction))
+    upper = (upper_weight * (horizontal[np.clip(row, 0, height - 1)] >> 4)) >> 16
+    lower = (lower_weight * (horizontal[np.clip(row + 1, 0, height - 1)] >> 4)) >> 16
+    result: NDArray[np.uint8] = np.clip((upper + lower + 2) >> 2, 0, 255).astype(np.uint8)
+    return result
+
+
+def preprocess(
+    images: Sequence[NDArray[np.uint8]],
+    placements: Sequence[Any],
+    *,
+    size: tuple[int, int],
+    dtype: str = "float32",
+    swap_channels: bool = False,
+    pad_value: int = 114,
+    divisor: float = 255.0,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    scale: Sequence[float] | None = None,
+    offset: Sequence[float] | None = None,
+) -> NDArray[Any]:
+    """The op, step by step; arguments as `rfkernels.ops.preprocess`. `placements` need only have the fields."""
+    canvases = np.full((len(images), *size, 3), pad_value, dtype=np.uint8)
+    for canvas, image, placement in zip(canvases, images, placements, strict=True):
+        crop = placement.crop
+        colour = three_channels(image)[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+        resized = resize_linear(colour, (placement.resized_height, placement.resized_width))
+        # The part of the resized image that the canvas shows, and where.
+        top, left = max(placement.top, 0), max(placement.left, 0)
+        shown = resized[max(-placement.top, 0) :, max(-placement.left, 0) :]
+        shown = shown[: max(size[0] - top, 0), : max(size[1] - left, 0)]
+        canvas[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    if swap_channels:
+        canvases = canvases[..., ::-1]
+    planes = np.ascontiguousarray(canvases.transpose(0, 3, 1, 2))
+    if dtype == "uint8":
+        return planes
+    values = planes.astype(np.float32)
+    if scale is not None or offset is not None:
+        values = values * _per_channel(scale or (1.0, 1.0, 1.0)) + _per_channel(offset or (0.0, 0.0, 0.0))
+    else:
+        values = (values / np.float32(divisor) - _per_channel(mean)) / _per_channel(std)
+    return values.astype(dtype)
+
+
+def letterbox(
+    image: NDArray[np.uint8],
+    *,
+    size: tuple[int, int],
+    rounding: str = "truncate",
+    dtype: str = "float32",
+    swap_channels: bool = False,
+    pad_value: int = 114,
+) -> NDArray[Any]:
+    """One image fitted into `size`; arguments as `rfkernels.ops.letterbox`."""
+    placement = plan_letterbox(Rectangle(0, 0, image.shape[1], image.shape[0]), *size, rounding)
+    result: NDArray[Any] = preprocess(
+        [image], [placement], size=size, dtype=dtype, swap_channels=swap_channels, pad_value=pad_value
+    )[0]
+    return result
+
+
+def three_channels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey copied into three channels; a fourth channel left out."""
+    if image.ndim == 2:
+        image = image[:, :, None]
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+
+
+def grayscale(image: NDArray[np.uint8], *, color_order: str = "bgr") -> NDArray[np.uint8]:
+    """cv2.cvtColor(image, COLOR_BGR2GRAY or COLOR_RGB2GRAY), in three channels."""
+    if image.ndim == 2 or image.shape[2] == 1:
+        return three_channels(image)
+    weights = np.array([3735, 19235, 9798] if color_order == "bgr" else [9798, 19235, 3735])
+    grey = (image[:, :, :3].astype(np.int64) @ weights + 16384) >> 15
+    return np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)
+
+
+def _source_position(resized: int, source: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """First source pixel of each resized one, and the share of the second, as OpenCV rounds them."""
+    step = 1.0 / (resized / source)
+    position = ((np.arange(resized) + 0.5) * step - 0.5).astype(np.float32)
+    first = np.floor(position)
+    return first.astype(np.int64), position - first
+
+
+def _weights(fraction: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The weights of the first and the second source pixel, in 2048ths, rounded half to even."""
+    first = np.rint((np.float32(1) - fraction) * np.float32(2048)).astype(np.int32)
+    return first, np.rint(fraction * np.float32(2048)).astype(np.int32)
+
+
+def _per_channel(numbers: Sequence[float]) -> NDArray[np.float32]:
+    return np.asarray(numbers, dtype=np.float32).reshape(3, 1, 1)
