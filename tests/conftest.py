@@ -1,10 +1,8 @@
-<<<<<<< HEAD
-=======
 """Fixtures that all tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
->>>>>>> preprocess
 import numpy as np
 import pytest
 
@@ -12,25 +10,21 @@ from rfkernels import _native
 
 
 @pytest.fixture(params=_native.supported_instruction_sets())
-<<<<<<< HEAD
-def instruction_set(request):
-=======
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each instruction set of the kernels that this machine runs, one after the other."""
->>>>>>> preprocess
     _native.force_instruction_set(request.param)
     yield request.param
     _native.force_instruction_set("auto")
 
 
 @pytest.fixture
-<<<<<<< HEAD
-def rng():
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
     return np.random.default_rng(20240607)
 
 
 @pytest.fixture(scope="session")
-def small_model_path(tmp_path_factory):
+def small_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A YOLOv8n of three classes and random weights, 64 x 96, that finds a few things in noise."""
     from rfkernels.benchmarks.random_model import make_random_model
 
@@ -38,8 +32,3 @@ def small_model_path(tmp_path_factory):
     names = ["circle", "square", "star"]
     folder = tmp_path_factory.mktemp("small-model")
     return make_random_model(folder, "n", names, (64, 96), noise, wanted_detections=20)[1]
-=======
-def rng() -> np.random.Generator:
-    """Random numbers, the same in every run."""
-    return np.random.default_rng(20240607)
->>>>>>> preprocess

@@ -1,10 +1,1 @@
-<<<<<<< HEAD
-"""The ops in plain NumPy, written from their definitions. Tests compare every implementation with these."""
-=======
-"""The ops in plain NumPy, written from their definitions: what the tests compare the kernels with."""
-
-from rfkernels.reference.contrast_enhancement import contrast
-from rfkernels.reference.preprocess import grayscale, letterbox
-
-__all__ = ["contrast", "grayscale", "letterbox"]
->>>>>>> preprocess
+"""The ops in plain NumPy, written from their definitions: what every device and instruction set is compared with."""
