@@ -23,7 +23,8 @@ def expected_detections(model_path, image, *, convention, confidence, iou_thresh
     """Boxes, scores and class ids by the definitions alone."""
     engine = OpenVINOEngine(model_path, OpenVINOOptions(precision="fp32", cache_directory=False))
     rounding = "truncate" if convention == "v2" else "half_to_even"
-    placement = preprocess_definition.plan_placement(*image.shape[:2], size=size, rounding=rounding)
+    whole_image = preprocess_definition.Rectangle(0, 0, image.shape[1], image.shape[0])
+    placement = preprocess_definition.plan_letterbox(whole_image, *size, rounding)
     with engine.session() as session:
         session.inputs["images"][0] = preprocess_definition.letterbox(
             image, size=size, pad_value=114, rounding=rounding, swap_channels=True
@@ -34,9 +35,10 @@ def expected_detections(model_path, image, *, convention, confidence, iou_thresh
         heads,
         [placement],
         [image.shape[:2]],
-        confidence=confidence,
-        iou_threshold=iou_threshold,
-        convention=convention,
+        strides=(8, 16, 32),
+        options=detection_definition.Options(
+            confidence, None, iou_threshold, False, 300, None, "after_cut", convention
+        ),
     )
     return found
 
