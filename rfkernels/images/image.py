@@ -45,7 +45,8 @@ class ImageOptions:
 
     Attributes:
         auto_orient: apply the EXIF orientation of JPEG, PNG and WebP files, as `cv2.imdecode(..., IMREAD_COLOR)` does;
-            False is its `IMREAD_IGNORE_ORIENTATION`.
+            False is its `IMREAD_IGNORE_ORIENTATION`. The orientation of a TIFF is always applied, that of an AVIF
+            never, again as there.
         max_pixels: width x height above which an image is refused, read from its header before anything is decoded.
         max_encoded_bytes: size above which a file or an encoded image is refused unread.
         allow_file: accept paths. Switch it off where the source comes from somebody else.

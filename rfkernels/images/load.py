@@ -120,23 +120,28 @@ def _from_text(text: str, options: ImageOptions) -> Image:
         return _from_base64(text, options)
     if _URL_SCHEME.match(text):
         return _from_url(text, options)
-    if options.allow_file and _is_existing_file(text):
-        return _from_file(text, options)
-    try:
-        return _from_base64(text, options)
-    except InputImageLoadError as error:
-        if len(text) > _MAX_PATH_CHARACTERS or not options.allow_file:
-            raise
-        raise refusal(f"{text[:200]!r} is not an existing file, nor an image in base64.") from error
+    if options.allow_file and len(text) <= _MAX_PATH_CHARACTERS:
+        if _is_existing_file(text):
+            return _from_file(text, options)
+        if not _is_image_in_base64(text):
+            raise refusal(f"{text[:200]!r} is not an existing file, nor an image in base64.")
+    return _from_base64(text, options)
 
 
 def _is_existing_file(text: str) -> bool:
     # An empty string would be the current directory; a null character makes the file system call raise.
-    if not text or len(text) > _MAX_PATH_CHARACTERS or "\0" in text:
+    if not text or "\0" in text:
         return False
     try:
         return not Path(text).is_dir() and Path(text).exists()
     except (OSError, ValueError):
+        return False
+
+
+def _is_image_in_base64(text: str) -> bool:
+    try:
+        return encoded.sniff(_decode_base64(text)) is not None
+    except ValueError:
         return False
 
 
@@ -189,9 +194,8 @@ def _from_base64(source: str | bytes | bytearray | memoryview, options: ImageOpt
         text = source if isinstance(source, str) else bytes(source).decode("ascii")
         prefix = _DATA_URL.match(text)
         payload = text[prefix.end() :] if prefix else text
-        _check_encoded_size(len(payload) * 3 // 4, options)
         data = _decode_base64(payload)
-    except (UnicodeError, binascii.Error) as error:
+    except ValueError as error:
         raise refusal("Malformed base64 input image.") from error
     return _decode(data, options)
 

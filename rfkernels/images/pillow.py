@@ -35,7 +35,8 @@ _DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "WebP": WebPImagePlugin.WebPImageFile,
 }
 
-# OpenCV applies the orientation of these (and of JPEG), and not that of TIFF, AVIF or JPEG 2000.
+# OpenCV (4.14, 5.0) applies the EXIF orientation of these and of JPEG, and not that of AVIF or JPEG 2000. The
+# orientation of a TIFF is a field of the format itself: Pillow applies it while loading, as OpenCV does with any flags.
 _ORIENTED_FORMATS = frozenset({"PNG", "WebP"})
 
 _BYTE_BITS = 8

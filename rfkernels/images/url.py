@@ -49,8 +49,8 @@ def download(url: str, options: ImageOptions) -> bytes:
 def _get(url: str, deadline: float, options: ImageOptions) -> tuple[bytes, str | None]:
     """One request: the body, or where it is redirected to."""
     host, port, target = _split(url)
-    address = _public_address(host, port)
-    connection = _PinnedConnection(host, port, address, max(deadline - time.monotonic(), 0.001))
+    addresses = _public_addresses(host, port)
+    connection = _PinnedConnection(host, port, addresses, max(deadline - time.monotonic(), 0.001))
     # A socket's time-out starts anew with each byte that arrives; this ends the whole transfer.
     watchdog = threading.Timer(max(deadline - time.monotonic(), 0.001), connection.abort)
     watchdog.daemon = True
@@ -95,7 +95,7 @@ def _split(url: str) -> tuple[str, int, str]:
     return host, port, target
 
 
-def _public_address(host: str, port: int) -> str:
+def _public_addresses(host: str, port: int) -> list[str]:
     """Resolve `host` once. One address that is not public is enough to refuse: the host is then not to be trusted."""
     try:
         answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -104,7 +104,7 @@ def _public_address(host: str, port: int) -> str:
     addresses = [str(answer[4][0]) for answer in answers]
     if not addresses or not all(is_public(address) for address in addresses):
         raise refusal(f"the host {host!r} of the URL has an address that is not public.")
-    return addresses[0]
+    return addresses
 
 
 def is_public(address: str) -> bool:
@@ -145,27 +145,43 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 class _PinnedConnection(http.client.HTTPSConnection):
-    """A connection to an address that was checked, which speaks TLS with, and asks for, the host name."""
+    """A connection to one of the addresses that were checked, which speaks TLS with, and asks for, the host name."""
 
-    def __init__(self, host: str, port: int, address: str, timeout: float) -> None:
+    def __init__(self, host: str, port: int, addresses: list[str], timeout: float) -> None:
         super().__init__(host, port, timeout=timeout, context=_ssl_context())
-        self._address = address
+        self._addresses = addresses
+        # `self.sock` does not do for `abort`: http.client forgets it once a response reads up to the connection's end.
+        self._transport: socket.socket | None = None
         self.aborted = False
 
     def connect(self) -> None:
-        plain = socket.create_connection((self._address, self.port), self.timeout)
+        plain = self._connect_to_first_reachable()
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock = plain
-            self.sock = _ssl_context().wrap_socket(plain, server_hostname=self.host)
+            # The handshake is done apart, so that `abort` can already reach the socket that takes over the connection.
+            encrypted = _ssl_context().wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock = self._transport = encrypted
+            encrypted.do_handshake()
         except BaseException:
             plain.close()
             raise
         if self.aborted:
             raise TimeoutError("the connection was ended at its deadline")
 
+    def _connect_to_first_reachable(self) -> socket.socket:
+        problem: OSError = OSError("there is no address to connect to")
+        for address in self._addresses:
+            try:
+                return socket.create_connection((address, self.port), self.timeout)
+            except OSError as error:
+                problem = error
+        raise problem
+
     def abort(self) -> None:
         """End the transfer from another thread."""
         self.aborted = True
-        with contextlib.suppress(OSError, AttributeError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+        transport = self._transport
+        if transport is not None:
+            with contextlib.suppress(OSError):
+                # Not SSLSocket.shutdown: that turns off decryption under the reading thread's feet.
+                socket.socket.shutdown(transport, socket.SHUT_RDWR)
