@@ -31,4 +31,4 @@ def small_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise = np.random.default_rng(5).integers(0, 256, (61, 97, 3), dtype=np.uint8)
     names = ["circle", "square", "star"]
     folder = tmp_path_factory.mktemp("small-model")
-    return make_random_model(folder, "n", names, (64, 96), noise, wanted_detections=20)[1]
+    return make_random_model(folder, "n", names, (64, 96), noise, wanted_detections=8)[1]

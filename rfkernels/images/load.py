@@ -34,6 +34,7 @@ ImageSource: TypeAlias = (
     | bytearray
     | memoryview
     | IO[bytes]
+    | Image
     | NDArray[np.uint8]
     | PillowImage.Image
     | DeclaredImage
@@ -64,6 +65,7 @@ def load_image(source: ImageSource, *, options: ImageOptions = DEFAULT_OPTIONS) 
               text. A binary file object is read from its start and treated likewise.
             * `numpy.ndarray`: uint8, grey, BGR or BGRA; see `rfkernels.images.arrays.from_array`.
             * `PIL.Image.Image`: taken as it stands, its EXIF orientation not applied (as the V2 API does).
+            * `Image`: given back as it is.
             * an object or mapping with `type` and `value`, as in a V2 request. Types, in any case: "base64", "url",
               "multipart" (the bytes or the file object of a form's part), "numpy_object", "pil", "file".
         options: limits and permissions.
@@ -85,6 +87,8 @@ def load_image(source: ImageSource, *, options: ImageOptions = DEFAULT_OPTIONS) 
 
 
 def _load(source: object, options: ImageOptions) -> Image:
+    if isinstance(source, Image):
+        return source
     for types, loader in _LOADERS:
         if isinstance(source, types):
             return loader(source, options)
