@@ -70,11 +70,12 @@ test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
 test-python: $(VENV)/test-tools
 	$(VENV)/bin/pytest --ignore=tests/parity --ignore=tests/fuzz
 
-$(PARITY_VENV)/made: tests/parity/requirements.txt
+$(PARITY_VENV)/made: $(wildcard tests/parity/requirements*.txt)
 	$(call make_environment,$(PARITY_VENV))
-	@echo "Installing the peers (about 7 GB, a few minutes) ..."
-	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) torch==2.14.1 torchvision==0.29.1
+	@echo "Installing the peers (about 6 GB, a few minutes) ..."
+	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) -r tests/parity/requirements-torch.txt
 	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) -r tests/parity/requirements.txt
+	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) --no-deps -r tests/parity/requirements-peers.txt
 	@touch $@
 
 $(PARITY_VENV)/package: $(PARITY_VENV)/made $(PACKAGE_SOURCES)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.inference_models_package import load_package, make_package
-from benchmarks.peers.weights import decoded_onnx, silence_peers
+from rfkernels.benchmarks.peers.inference_models_package import load_package, make_package
+from rfkernels.benchmarks.peers.weights import decoded_onnx, silence_peers
 
 
 def available() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.weights import silence_peers, openvino_folder
+from rfkernels.benchmarks.peers.weights import silence_peers, openvino_folder
 
 
 def available() -> bool:
