@@ -167,6 +167,10 @@ def test_nms_of_one_score_order_with_every_sign_of_score(rng):
         (1, 3, 1 / 3, True),
         (1, 3, float(np.float32(1 / 3)), False),
         (1, 3, float(np.nextafter(np.float32(1 / 3), np.float32(0))), True),
+        # The quotient and the threshold times the union round to different sides.
+        (908645.6875, 3028819, 0.3, False),
+        (5105219.5, 7293171, 0.7, True),
+        (625729.0625, 1390509, 0.45, True),
     ],
 )
 def test_nms_on_the_knife_edge_of_the_threshold(inter, union, threshold, suppressed):

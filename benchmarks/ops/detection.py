@@ -1,0 +1,207 @@
+"""Decode and suppression of YOLOv8 at 640: 80 classes, 8,400 anchors, one thread.
+
+Peers get the same candidates. ultralytics' `non_max_suppression` starts from the decoded output even where ours starts
+from the raw heads, so there it has less to do. Run by hand: `python -m rfkernels.benchmarks.ops.detection [--json]`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rfkernels.benchmarks.harness import Row, measure_in_turns, memcpy_gigabytes_per_second, print_rows
+
+from rfkernels import ops
+
+_CLASS_COUNT = 80
+_STRIDES = (8, 16, 32)
+_SIZE = 640
+_ANCHORS = sum((_SIZE // stride) ** 2 for stride in _STRIDES)
+_INPUTS = 8  # 38 MB of heads: more than most caches hold
+_CONFIDENCE = 0.25
+_IOU_THRESHOLD = 0.7
+_PICTURE_SIZE = (1080, 1920)
+
+FloatArray = NDArray[np.float32]
+Heads = list[tuple[FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True)
+class _Corner:
+    x: int = 0
+    y: int = 0
+
+
+@dataclass(frozen=True)
+class _Placed:
+    left: int = 0
+    top: int = 140
+    scale_x: float = 1 / 3
+    scale_y: float = 1 / 3
+    crop: _Corner = _Corner()
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """One picture's outputs, in every form that an op or a peer takes."""
+
+    planes: Heads
+    anchors: Heads  # the same, anchor by anchor in memory
+    prediction: FloatArray  # [1, 84, 8400]
+    boxes: FloatArray  # [candidates, 4]
+    scores: FloatArray
+    class_ids: NDArray[np.int32]
+    tensors: dict[str, Any]  # prediction, boxes, scores and class_ids as torch has them
+
+
+def _anchor_by_anchor(array: FloatArray) -> FloatArray:
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
+def _scene(rng: np.random.Generator, candidates: int, *, clustered: bool) -> _Scene:
+    # Candidates lie anywhere, as suits nobody's cache; half of the clustered ones are suppressed and more.
+    chosen = rng.choice(_ANCHORS, candidates, replace=False)
+    scores = rng.uniform(0.0, 0.05, (_CLASS_COUNT, _ANCHORS))
+    scores[rng.integers(0, _CLASS_COUNT, candidates), chosen] = rng.uniform(0.3, 0.99, candidates)
+    if clustered:
+        middles = rng.uniform(60, _SIZE - 60, (2, 40))[:, rng.integers(0, 40, _ANCHORS)]
+        centres, sizes = middles + rng.normal(0, 5, (2, _ANCHORS)), rng.normal(60, 4, (2, _ANCHORS))
+    else:
+        centres, sizes = rng.uniform(0, _SIZE, (2, _ANCHORS)), rng.uniform(20, 80, (2, _ANCHORS))
+    prediction = np.concatenate([centres, sizes, scores])[None].astype(np.float32)
+
+    planes, first = [], 0
+    with np.errstate(divide="ignore"):
+        logits = np.log(scores / (1 - scores)).astype(np.float32)
+    for stride in _STRIDES:
+        side = _SIZE // stride
+        level = logits[:, first : first + side * side].reshape(1, _CLASS_COUNT, side, side)
+        planes.append((rng.normal(0, 2, (1, 64, side, side)).astype(np.float32), np.ascontiguousarray(level)))
+        first += side * side
+    best = prediction[0, 4:].max(axis=0)
+    passing = best > _CONFIDENCE
+    corners = np.concatenate([centres - sizes / 2, centres + sizes / 2]).T.astype(np.float32)
+    arrays = {
+        "prediction": prediction,
+        "boxes": np.ascontiguousarray(corners[passing]),
+        "scores": best[passing],
+        "class_ids": prediction[0, 4:].argmax(axis=0)[passing].astype(np.int32),
+    }
+    tensors = {}
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return _Scene(
+        planes,
+        [(_anchor_by_anchor(box), _anchor_by_anchor(classes)) for box, classes in planes],
+        **arrays,
+        tensors=tensors,
+    )
+
+
+def _ultralytics() -> tuple[str, Callable[[_Scene], object]] | None:
+    if importlib.util.find_spec("ultralytics") is None:
+        return None
+    os.environ.setdefault("YOLO_OFFLINE", "1")  # it would look for updates when imported
+    from ultralytics.utils.nms import non_max_suppression
+
+    return "ultralytics non_max_suppression", lambda scene: non_max_suppression(
+        scene.tensors["prediction"], _CONFIDENCE, _IOU_THRESHOLD
+    )
+
+
+def _torchvision() -> tuple[str, Callable[[_Scene], object]] | None:
+    if importlib.util.find_spec("torchvision") is None:
+        return None
+    from torchvision.ops import batched_nms
+
+    def run(scene: _Scene) -> object:
+        tensors = scene.tensors
+        return batched_nms(tensors["boxes"], tensors["scores"], tensors["class_ids"], _IOU_THRESHOLD)[:300]
+
+    return "torchvision batched_nms", run
+
+
+def rows(*, repeats: int = 60) -> list[Row]:
+    """Measures the op; peers that are installed are timed in turns with it, on one thread too.
+
+    Args:
+        repeats: timed calls of each function, in turns.
+
+    Returns:
+        One row a case.
+    """
+    rng = np.random.default_rng(20240607)
+    few = [_scene(rng, 100, clustered=False) for _ in range(_INPUTS)]
+    spread = [_scene(rng, 2000, clustered=False) for _ in range(_INPUTS)]
+    clustered = [_scene(rng, 2000, clustered=True) for _ in range(_INPUTS)]
+    where = ([_Placed()], [_PICTURE_SIZE])
+    thresholds: dict[str, Any] = {"confidence": _CONFIDENCE, "iou_threshold": _IOU_THRESHOLD}
+
+    def planes(scene: _Scene) -> object:
+        return ops.detect_from_heads(scene.planes, *where, **thresholds)
+
+    def anchors(scene: _Scene) -> object:
+        return ops.detect_from_heads(scene.anchors, *where, **thresholds)
+
+    def decoded(scene: _Scene) -> object:
+        return ops.detect_from_decoded(scene.prediction, *where, **thresholds)
+
+    def suppression(scene: _Scene) -> object:
+        return ops.nms(scene.boxes, scene.scores, scene.class_ids, iou_threshold=_IOU_THRESHOLD)
+
+    scores_bytes = _CLASS_COUNT * _ANCHORS * 4
+    cases = [
+        ("heads NCHW, 100 candidates", planes, few, scores_bytes + 100 * 64 * 4, _ultralytics()),
+        ("heads NHWC, 100 candidates", anchors, few, scores_bytes + 100 * 64 * 4, _ultralytics()),
+        ("heads NCHW, 2000 candidates", planes, spread, scores_bytes + 2000 * 64 * 4, _ultralytics()),
+        ("decoded, 2000 spread", decoded, spread, scores_bytes + 2000 * 4 * 4, _ultralytics()),
+        ("decoded, 2000 clustered", decoded, clustered, scores_bytes + 2000 * 4 * 4, _ultralytics()),
+        ("nms, 2000 spread", suppression, spread, None, _torchvision()),
+        ("nms, 2000 clustered", suppression, clustered, None, _torchvision()),
+    ]
+    with _one_torch_thread():
+        limit = memcpy_gigabytes_per_second()
+        measured = []
+        for case, ours, scenes, bytes_moved, peer in cases:
+            functions = [ours] if peer is None else [ours, peer[1]]
+            timings = measure_in_turns(functions, scenes, repeats=repeats)
+            measured.append(
+                Row(
+                    name="detection",
+                    case=case,
+                    median_ms=timings[0].median_ms,
+                    bytes_moved=bytes_moved,
+                    memcpy_gigabytes_per_second=None if bytes_moved is None else limit,
+                    peer_name=None if peer is None else peer[0],
+                    peer_ms=None if peer is None else timings[1].median_ms,
+                )
+            )
+    return measured
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    print_rows(rows(), as_json="--json" in sys.argv[1:])
