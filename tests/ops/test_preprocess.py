@@ -179,6 +179,17 @@ def test_any_placement_of_any_view(instruction_set, data):
     )
 
 
+@pytest.mark.parametrize(("shape", "size"), [((3, 8000), (3, 8001)), ((8000, 3), (8001, 3)), ((9000, 2), (8999, 2))])
+def test_a_fraction_that_rounds_to_a_whole_pixel(instruction_set, rng, shape, size):
+    # A weight of 2048 of 2048 on the second pixel: the first is then not read, and the second is the only one.
+    image = random_image(rng, *shape)
+    placement = ops.plan_placement(*shape, size=size, mode="stretch")
+    np.testing.assert_array_equal(
+        ops.preprocess([image], [placement], size=size, dtype="uint8"),
+        definition.preprocess([image], [placement], size=size, dtype="uint8"),
+    )
+
+
 def test_a_batch_of_different_sizes_equals_one_by_one(instruction_set, rng):
     images = [random_image(rng, *shape, channels) for shape in AWKWARD_SHAPES[:12] for channels in (1, 3, 4)]
     placements = [ops.plan_placement(*image.shape[:2], size=CANVAS) for image in images]

@@ -31,6 +31,10 @@ Status check_image(const ImageView& image, const std::string& name) {
         return Status::invalid_argument(name + " has a row pitch of " + std::to_string(image.row_pitch) +
                                         " bytes, less than a row of shape " + shape_of(image) + " takes");
     }
+    if (image.row_pitch > kMaxExtent / image.height) {
+        return Status::invalid_argument(name + " has a row pitch of " + std::to_string(image.row_pitch) +
+                                        " bytes, more than memory can hold " + std::to_string(image.height) + " of");
+    }
     return Status();
 }
 

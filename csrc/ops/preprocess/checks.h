@@ -13,6 +13,8 @@ namespace rfkernels {
 
 constexpr std::int64_t kMaxSide = std::int64_t{1} << 24;  // above it float32 does not hold every coordinate
 
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 60;  // bytes from the first to the last of anything
+
 /// "[height, width, channels]".
 std::string shape_of(const ImageView& image);
 

@@ -34,7 +34,8 @@ Status check_placement(const Placement& placement, const ImageView& image, const
         return Status::invalid_argument(name + " resizes to " + std::to_string(placement.resized_height) + " x " +
                                         std::to_string(placement.resized_width) + "; sides must be 1 to 2^24 pixels");
     }
-    if (std::abs(placement.left) > kMaxSide || std::abs(placement.top) > kMaxSide) {
+    const auto within = [](std::int64_t start) { return start >= -kMaxSide && start <= kMaxSide; };
+    if (!within(placement.left) || !within(placement.top)) {
         return Status::invalid_argument(name + " has left=" + std::to_string(placement.left) +
                                         ", top=" + std::to_string(placement.top) + "; both must be within 2^24");
     }
@@ -61,14 +62,21 @@ Status check_destination(const TensorView& destination, std::int64_t count) {
     const std::int64_t element = element_size(destination.dtype);
     bool sound = destination.strides[3] == element;
     for (int axis = 0; axis < 4; ++axis) {
-        sound = sound && destination.strides[axis] >= 0 && destination.strides[axis] % element == 0;
+        const std::int64_t stride = destination.strides[axis];
+        sound = sound && stride >= 0 && stride % element == 0 &&
+                stride <= kMaxExtent / std::max<std::int64_t>(1, destination.shape[axis]);
     }
     if (!sound) {
         return Status::invalid_argument(
-            "destination has strides that are negative, not whole elements, or whose columns are not contiguous");
+            "destination has strides that are negative, too large, not whole elements, or whose columns are not "
+            "contiguous");
     }
     if (destination.data == nullptr && count > 0) {
         return Status::invalid_argument("destination has no data (a null pointer)");
+    }
+    if (reinterpret_cast<std::uintptr_t>(destination.data) % static_cast<std::uintptr_t>(element) != 0) {
+        return Status::invalid_argument("destination is not aligned to its " + std::to_string(element) +
+                                        "-byte elements; give memory that is");
     }
     return Status();
 }
@@ -248,6 +256,7 @@ Status preprocess(const ImageView* images, const Placement* placements, std::int
             status = Status::invalid_argument("destination overlaps images[" + std::to_string(n) +
                                               "]; give it memory of its own");
         }
+        if (!status.ok()) break;
         scratch_size = std::max(scratch_size, scratch_bytes(std::min(placements[n].resized_width, canvas_width),
                                                             std::min(placements[n].resized_height, canvas_height)));
     }

@@ -1,0 +1,101 @@
+"""`preprocess`: letterbox to 640 x 640 network input on one thread, next to OpenCV and NumPy doing the same.
+
+python -m rfkernels.benchmarks.ops.preprocess [--json]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rfkernels.benchmarks.harness import Row, measure, measure_in_turns, memcpy_gigabytes_per_second, print_rows
+
+from rfkernels import ops
+
+SIZE = 640
+#: Name and shape of the image, and the dtype of the output. 1080p is resized by 3 exactly, 720p by 2, 900p by 2.5.
+CASES = [
+    ("1080p", (1080, 1920), "float32"),
+    ("1080p", (1080, 1920), "float16"),
+    ("720p", (720, 1280), "float32"),
+    ("900p", (900, 1600), "float32"),
+    ("4K", (2160, 3840), "float32"),
+    ("VGA", (480, 640), "float32"),
+]
+_IMAGE_BYTES = 48 << 20  # of images to rotate, so that the next one is not in a cache
+
+
+def rows(*, repeats: int = 40) -> list[Row]:
+    """Measures each case; the peer too where OpenCV is installed."""
+    limit = memcpy_gigabytes_per_second()
+    peer = _opencv_chain()
+    return [_row(name, shape, dtype, limit=limit, peer=peer, repeats=repeats) for name, shape, dtype in CASES]
+
+
+def _row(
+    name: str,
+    shape: tuple[int, int],
+    dtype: str,
+    *,
+    limit: float,
+    peer: Callable[[NDArray[np.uint8], str], object] | None,
+    repeats: int,
+) -> Row:
+    rng = np.random.default_rng(1)
+    count = max(4, _IMAGE_BYTES // (shape[0] * shape[1] * 3))
+    images = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for _ in range(count)]
+    out = np.empty((1, 3, SIZE, SIZE), dtype=dtype)
+
+    def ours(image: NDArray[np.uint8]) -> None:
+        placement = ops.plan_placement(image.shape[0], image.shape[1], size=(SIZE, SIZE))
+        ops.preprocess_into(out, [image], [placement], swap_channels=True)
+
+    result: dict[str, Any] = {
+        "name": "preprocess",
+        "case": f"{name}->{SIZE} {dtype}",
+        "bytes_moved": _bytes_moved(shape, out.nbytes),
+        "memcpy_gigabytes_per_second": limit,
+    }
+    if peer is None:
+        return Row(median_ms=measure(ours, images, repeats=repeats).median_ms, **result)
+    timing, peer_timing = measure_in_turns([ours, lambda image: peer(image, dtype)], images, repeats=repeats)
+    return Row(median_ms=timing.median_ms, peer_name="cv2+numpy", peer_ms=peer_timing.median_ms, **result)
+
+
+def _bytes_moved(shape: tuple[int, int], output_bytes: int) -> int:
+    """The source rows that have a weight, and the output, once each."""
+    height, width = shape
+    placement = ops.plan_placement(height, width, size=(SIZE, SIZE))
+    step, rest = divmod(height, placement.resized_height)
+    one_row_each = rest == 0 and step % 2 == 1
+    rows_read = placement.resized_height * (1 if one_row_each else 2)
+    return min(rows_read, height) * width * 3 + output_bytes
+
+
+def _opencv_chain() -> Callable[[NDArray[np.uint8], str], object] | None:
+    try:
+        import cv2
+    except ImportError:
+        return None
+    cv2.setNumThreads(1)
+
+    def chain(image: NDArray[np.uint8], dtype: str) -> object:
+        height, width = image.shape[:2]
+        scale = min(SIZE / width, SIZE / height)
+        resized_width, resized_height = int(width * scale), int(height * scale)
+        left, top = (SIZE - resized_width) // 2, (SIZE - resized_height) // 2
+        right, bottom = SIZE - resized_width - left, SIZE - resized_height - top
+        resized = cv2.resize(image, (resized_width, resized_height), interpolation=cv2.INTER_LINEAR)
+        padded = cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+        rgb = cv2.cvtColor(padded, cv2.COLOR_BGR2RGB)
+        planes = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
+        return (planes.astype(np.float32) / 255).astype(dtype, copy=False)
+
+    return chain
+
+
+if __name__ == "__main__":
+    print_rows(rows(), as_json="--json" in sys.argv[1:])
