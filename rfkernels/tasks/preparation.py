@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rfkernels import ops
 from rfkernels.images import Image
 from rfkernels.model_metadata import ModelMetadata
-from rfkernels.ops import Placement, Rectangle
+from rfkernels.ops import Placement, Rectangle, StaticCrop
 from rfkernels.tasks.convention import Convention
 
 
@@ -76,7 +76,7 @@ class Preparation:
             size=self._metadata.image_size,
             mode=self._steps.resize_mode,
             rounding=convention.size_rounding,
-            static_crop=self._steps.static_crop,
+            static_crop=None if self._steps.static_crop is None else StaticCrop(*self._steps.static_crop),
         )
 
     def _enhance(self, image: Image, placement: Placement) -> tuple[NDArray[Any], Placement]:
