@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rfkernels.builder import BuildOptions, build
 from rfkernels.models.yolov8.layers import (
     BINS_PER_SIDE,
     DFL_KEY,
@@ -25,6 +24,7 @@ from rfkernels.models.yolov8.layers import (
     detect_convolutions,
 )
 
+from rfkernels.builder import BuildOptions, build
 from rfkernels.images import load_image
 from rfkernels.tasks.loading import load
 from rfkernels.tasks.object_detection import ObjectDetectionModel

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from rfkernels.benchmarks.peers.inference_models_package import load_package, make_package
 from rfkernels.benchmarks.peers.weights import decoded_onnx, silence_peers
 

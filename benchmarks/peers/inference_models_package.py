@@ -21,6 +21,7 @@ def make_package(
     decoded_onnx_path: Path,
     class_names: Sequence[str],
     input_size: tuple[int, int],
+    *,
     resize_mode: str = "letterbox",
     padding_value: int | None = 127,
     image_preprocessing: dict[str, Any] | None = None,

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from rfkernels.benchmarks.peers.weights import silence_peers, openvino_folder
+from rfkernels.benchmarks.peers.weights import openvino_folder, silence_peers
 
 
 def available() -> bool:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from rfkernels.tasks.convention import Convention, convention_named
 from rfkernels.tasks.drawing import draw_detections, encode_jpeg
 from rfkernels.tasks.preparation import Preparation
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 # Of the outputs box_8, class_8, ... that the models of this version have.
 HEAD_STRIDES = (8, 16, 32)
 
@@ -42,6 +45,18 @@ class DetectionSettings:
     max_detections: int
     class_agnostic: bool = False
     wanted_class_ids: tuple[int, ...] | None = None
+
+
+class InferOptions(TypedDict, total=False):
+    """The options of `ObjectDetectionModel.infer`, for type checkers."""
+
+    confidence: float | None
+    iou_threshold: float | None
+    max_detections: int | None
+    class_agnostic_nms: bool
+    class_filter: Sequence[str] | None
+    convention: str | None
+    image_options: ImageOptions | None
 
 
 class ObjectDetectionModel:
@@ -67,10 +82,12 @@ class ObjectDetectionModel:
         return self.metadata.class_names
 
     @overload
-    def infer(self, images: list[ImageSource], **options: object) -> list[ObjectDetectionInferenceResponse]: ...
+    def infer(
+        self, images: list[ImageSource], **options: Unpack[InferOptions]
+    ) -> list[ObjectDetectionInferenceResponse]: ...
 
     @overload
-    def infer(self, images: ImageSource, **options: object) -> ObjectDetectionInferenceResponse: ...
+    def infer(self, images: ImageSource, **options: Unpack[InferOptions]) -> ObjectDetectionInferenceResponse: ...
 
     def infer(
         self,
