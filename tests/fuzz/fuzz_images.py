@@ -1,6 +1,6 @@
 """Fuzz the image door: `python tests/fuzz/fuzz_images.py -max_total_time=60 [corpus folder]`; needs atheris.
 
-Whatever goes in, three-channel uint8 pixels or `InputImageLoadError` come out. Starts from one whole file of every kind.
+Whatever goes in, three-channel uint8 pixels or `InputImageLoadError` come out. Starts from a whole file of every kind.
 """
 
 import logging

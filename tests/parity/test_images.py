@@ -178,8 +178,8 @@ def test_where_we_differ_netpbm_is_scaled_to_its_maximum():
 
 
 def test_where_we_differ_sixteen_bit_rounding():
-    """Of 16-bit colours OpenCV takes the upper byte in a PPM and rounds value / 257 in a TIFF; here the other way round:
-    one level apart at most, two after multiplication with an alpha.
+    """Of 16-bit colours OpenCV takes the upper byte in a PPM and rounds value / 257 in a TIFF; here it is the reverse.
+    One level apart at most, two after multiplication with an alpha.
     """
     values = sixteen_bits(4)
     ppm = b"P6\n53 37\n65535\n" + values[..., :3].astype(">u2").tobytes()
