@@ -39,8 +39,6 @@ _DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 # orientation of a TIFF is a field of the format itself: Pillow applies it while loading, as OpenCV does with any flags.
 _ORIENTED_FORMATS = frozenset({"PNG", "WebP"})
 
-_BYTE_BITS = 8
-
 
 def decode(data: bytes, format_name: str, options: ImageOptions) -> tuple[NDArray[np.uint8], bytes]:
     """Decode the first frame.
@@ -80,14 +78,14 @@ def to_rgb(picture: PillowImage.Image, format_name: str | None = None) -> NDArra
     """The pixels of a loaded Pillow picture as uint8 [height, width, 3], RGB.
 
     Alpha is dropped, not blended; 16-bit values keep their upper 8 bits; grey is repeated. These are the rules of
-    `cv2.imdecode(..., IMREAD_COLOR)`, as are its two exceptions: 8-bit RGBA in a TIFF comes out multiplied by its
+    `cv2.imdecode(..., IMREAD_COLOR)`, as are its two exceptions: RGBA in a TIFF comes out multiplied by its
     alpha, and transparent pixels of a GIF have the background colour.
 
     Raises:
         InputImageLoadError: the mode has no 8-bit RGB meaning (32-bit integers, floats, Lab).
     """
     mode = picture.mode
-    if mode == "RGBA" and format_name == "TIFF" and _bits_per_sample(picture) == _BYTE_BITS:
+    if mode == "RGBA" and format_name == "TIFF":
         return _premultiplied(np.asarray(picture))
     if mode == "P" or (format_name == "GIF" and mode == "L"):
         return np.take(_palette(picture, format_name), np.asarray(picture), axis=0)
@@ -100,12 +98,6 @@ def to_rgb(picture: PillowImage.Image, format_name: str | None = None) -> NDArra
     if mode == "RGBa":
         return np.ascontiguousarray(np.asarray(picture)[..., :3])
     raise refusal(f"pixels of Pillow mode {mode!r} have no 8-bit RGB meaning. Convert the image to 8 bits per channel.")
-
-
-def _bits_per_sample(picture: PillowImage.Image) -> int:
-    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return 0
-    return int(picture.tag_v2.get(258, (8,))[0])
 
 
 def _premultiplied(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -62,7 +62,7 @@ def test_lossless_formats_give_the_pixels_they_were_made_from(format_name, param
     image = load_image(encode(picture(mode), format_name, **parameters))
     expected = expected_rgb(mode)
     if format_name == "TIFF" and mode == "RGBA":
-        expected = ((expected.astype(int) * alpha()[..., None] + 127) // 255).astype(np.uint8)
+        expected = premultiplied(expected, alpha())
     np.testing.assert_array_equal(image.pixels, expected)
     assert image.color_order == "rgb"
     assert (image.height, image.width) == (HEIGHT, WIDTH)
@@ -129,11 +129,15 @@ def test_sixteen_bit_grey_keeps_the_upper_byte(format_name):
     np.testing.assert_array_equal(load_image(encode(values, format_name)).pixels, expected)
 
 
+def premultiplied(rgb, opacity):
+    return ((rgb.astype(int) * opacity[..., None] + 127) // 255).astype(np.uint8)
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_sixteen_bit_rgb_tiff_keeps_the_upper_byte(channels):
-    values = sixteen_bits(channels)
-    expected = (values[..., :3] >> 8).astype(np.uint8)
-    np.testing.assert_array_equal(load_image(tiff_rgb_16(values)).pixels, expected)
+    upper = (sixteen_bits(channels) >> 8).astype(np.uint8)
+    expected = upper if channels == 3 else premultiplied(upper[..., :3], upper[..., 3])
+    np.testing.assert_array_equal(load_image(tiff_rgb_16(sixteen_bits(channels))).pixels, expected)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])

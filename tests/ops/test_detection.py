@@ -143,13 +143,13 @@ def test_nms_equals_the_definition_on_a_grid(corners, levels, options, seed):
 def test_nms_breaks_ties_by_the_lower_index():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 0, 60, 10], [50, 0, 60, 10]], np.float32)
     assert ops.nms(boxes, [0.5, 0.5, 0.5, 0.5]).indices.tolist() == [0, 2]
-    assert ops.nms(boxes, [0.4, 0.5, 0.0, -0.0]).indices.tolist() == [1, 2]
+    assert ops.nms(boxes, [0.4, 0.5, -0.0, 0.0]).indices.tolist() == [1, 2]
     many = np.tile(boxes, (150, 1)) + np.arange(600, dtype=np.float32).reshape(-1, 1) * 100
     assert ops.nms(many, np.full(600, 0.5), max_detections=600).indices.tolist() == list(range(600))
 
 
 def test_nms_of_one_score_order_with_every_sign_of_score(rng):
-    scores = np.concatenate([rng.normal(0, 1e10, 300), rng.normal(0, 1e-42, 300), [0.0, -0.0]]).astype(np.float32)
+    scores = np.concatenate([rng.normal(0, 1e10, 300), rng.normal(0, 1e-42, 300), [-0.0, 0.0]]).astype(np.float32)
     boxes = np.arange(602, dtype=np.float32).reshape(-1, 1) * 20 + np.array([0, 0, 10, 10], np.float32)
     check_nms(boxes, scores, None, iou_threshold=0.5, class_agnostic=False, max_detections=602)
 
@@ -406,6 +406,13 @@ def test_a_nan_never_passes(layout, rng):
     heads[0] = (layout(box), layout(classes))
     (found,) = ops.detect_from_heads(heads, *arguments, **options)
     assert found.class_ids[found.anchor_indices == first].tolist() == [5]
+    # Nor does it hide the classes that share its lane of a vector of 4, 8 or 16.
+    classes.reshape(20, -1)[:, first] = -9
+    classes.reshape(20, -1)[[6, 14, 18], first] = np.nan
+    classes.reshape(20, -1)[2, first] = 3
+    heads[0] = (layout(box), layout(classes))
+    (found,) = ops.detect_from_heads(heads, *arguments, **options)
+    assert found.class_ids[found.anchor_indices == first].tolist() == [2]
 
 
 def test_33600_candidates_at_confidence_0(rng):

@@ -281,7 +281,7 @@ def test_wrong_responses_are_refused_and_the_field_is_named(text, place):
 
 def test_images_without_a_json_form_are_refused():
     request = ObjectDetectionInferenceRequest(image=InferenceRequestImage(type="numpy_object", value=np.zeros(3)))
-    with pytest.raises(SchemaError, match="ndarray.*Send the image as base64"):
+    with pytest.raises(SchemaError, match=r"ndarray.*Send the image as base64"):
         request.to_json()
 
 

@@ -1,0 +1,167 @@
+"""Our entities against the pydantic classes of inference-core: names, defaults, JSON, and what is accepted."""
+
+import json
+
+import msgspec
+import orjson
+import pydantic
+import pytest
+from inference.core.entities.requests import inference as their_requests
+from inference.core.entities.responses import inference as their_responses
+
+from rfkernels import schema
+
+# Fields of theirs that never go over the wire.
+INTERNAL = {"stream_pipeline_context_id"}
+
+PAIRS = [
+    (schema.InferenceRequestImage, their_requests.InferenceRequestImage),
+    (schema.BaseRequest, their_requests.BaseRequest),
+    (schema.InferenceRequest, their_requests.InferenceRequest),
+    (schema.CVInferenceRequest, their_requests.CVInferenceRequest),
+    (schema.ObjectDetectionInferenceRequest, their_requests.ObjectDetectionInferenceRequest),
+    (schema.InferenceResponseImage, their_responses.InferenceResponseImage),
+    (schema.ResolvedModel, their_responses.ResolvedModel),
+    (schema.InferenceResponse, their_responses.InferenceResponse),
+    (schema.CvInferenceResponse, their_responses.CvInferenceResponse),
+    (schema.ObjectDetectionPrediction, their_responses.ObjectDetectionPrediction),
+    (schema.ObjectDetectionInferenceResponse, their_responses.ObjectDetectionInferenceResponse),
+]
+IMAGE = {"type": "base64", "value": "aGVsbG8="}
+
+
+def json_names(ours, theirs):
+    return (
+        {field.name: field.encode_name for field in msgspec.structs.fields(ours)},
+        {name: field.alias or name for name, field in theirs.model_fields.items() if name not in INTERNAL},
+    )
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=lambda model: model.__name__)
+def test_fields_have_the_same_names(ours, theirs):
+    our_names, their_names = json_names(ours, theirs)
+    assert our_names == their_names
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=lambda model: model.__name__)
+def test_fields_have_the_same_defaults(ours, theirs):
+    for field in msgspec.structs.fields(ours):
+        their_field = theirs.model_fields[field.name]
+        if field.name == "model_id" and issubclass(ours, schema.InferenceRequest):
+            # Theirs has to be given, but may be null. A loaded model has no need of it: here it may be absent.
+            assert their_field.is_required()
+            assert field.default is None
+        elif field.name == "id":
+            # Theirs is made up in the constructor, ours by a default factory.
+            assert field.default_factory is not msgspec.NODEFAULT
+        elif their_field.default_factory is not None:
+            assert field.default_factory is not msgspec.NODEFAULT
+        else:
+            assert field.required == their_field.is_required()
+            if not field.required:
+                assert field.default == their_field.default
+
+
+def both_requests(**fields):
+    fields = {"id": "request", "model_id": None, "image": IMAGE, **fields}
+    return (
+        schema.ObjectDetectionInferenceRequest.from_json(json.dumps(fields)),
+        their_requests.ObjectDetectionInferenceRequest(**json.loads(json.dumps(fields))),
+    )
+
+
+ACCEPTED = [
+    {},
+    {"confidence": "best"},
+    {"confidence": "default"},
+    {"confidence": 1},
+    {"confidence": "0.5"},
+    {"confidence": 40.0},
+    {"iou_threshold": None, "max_detections": None, "class_agnostic_nms": None},
+    {"max_detections": 10.0, "max_candidates": "5"},
+    {"class_filter": ["dog", "cat"]},
+    {"class_filter": []},
+    {"class_agnostic_nms": 1, "visualize_predictions": "true"},
+    {"image": [IMAGE, {"type": "url", "value": "https://example.com/a.png"}]},
+    {"image": {"type": "url"}},
+    {"no_such_field": 1},
+    {"source": "here", "source_info": "", "start": 1.5, "api_key": "key", "disable_model_monitoring": True},
+]
+
+
+@pytest.mark.parametrize("fields", ACCEPTED, ids=str)
+def test_the_same_requests_are_read_alike(fields):
+    ours, theirs = both_requests(**fields)
+    assert ours.to_dict() == theirs.model_dump(exclude_none=True)
+    assert json.loads(ours.to_json()) == json.loads(theirs.model_dump_json(exclude_none=True))
+
+
+REFUSED = [
+    {"image": None},
+    {"image": "aGVsbG8="},
+    {"image": {"value": "aGVsbG8="}},
+    {"image": [IMAGE, {}]},
+    {"image": {"type": 3}},
+    {"confidence": "high"},
+    {"confidence": None},
+    {"confidence": []},
+    {"max_detections": 2.5},
+    {"max_detections": "many"},
+    {"class_filter": "dog"},
+    {"class_filter": [3]},
+    {"class_agnostic_nms": 2},
+    {"id": 7},
+]
+
+
+@pytest.mark.parametrize("fields", REFUSED, ids=str)
+def test_the_same_requests_are_refused(fields):
+    fields = {"id": "request", "model_id": None, "image": IMAGE, **fields}
+    with pytest.raises(pydantic.ValidationError):
+        their_requests.ObjectDetectionInferenceRequest(**fields)
+    with pytest.raises(schema.SchemaError):
+        schema.ObjectDetectionInferenceRequest.from_json(json.dumps(fields))
+
+
+RESPONSES = [
+    {"predictions": []},
+    {"inference_id": "a", "time": 0.0, "frame_id": 0},
+    {"resolved_model": {"model_id": "coco/3", "backend": "onnx"}},
+    {"time": 1e-7},
+    {"time": 123456789012345.0},
+]
+PREDICTIONS = [
+    {
+        "x": 320.5,
+        "y": 240.0,
+        "width": 121.0,
+        "height": 88.0,
+        "confidence": 0.9123456789,
+        "class": "dog",
+        "class_id": 16,
+    },
+    {"x": 0.0, "y": -0.0, "width": 0.0, "height": 0.0, "confidence": 0.0, "class": "", "class_id": 0, "tracker_id": 0},
+    {"x": 1e15, "y": 1e-9, "width": 1 / 3, "height": 2.5, "confidence": 1.0, "class": 'a"\\\u00e9\n', "class_id": -1},
+    {"x": 1, "y": 2, "width": 3, "height": 4, "confidence": 1, "class": "int", "class_id": 1, "class_confidence": 0.0},
+]
+
+
+@pytest.mark.parametrize("fields", RESPONSES, ids=str)
+def test_responses_have_the_same_json(fields):
+    predictions = [{**prediction, "detection_id": f"id-{index}"} for index, prediction in enumerate(PREDICTIONS)]
+    fields = {"image": {"width": 1280, "height": 720}, "predictions": predictions, **fields}
+    theirs = their_responses.ObjectDetectionInferenceResponse(**fields)
+    expected = orjson.dumps(theirs.model_dump(by_alias=True, exclude_none=True)).decode()
+    ours = schema.ObjectDetectionInferenceResponse.from_json(orjson.dumps(fields))
+    assert ours.to_json() == expected
+    assert ours.to_dict() == json.loads(expected)
+
+
+def test_the_visualization_has_the_same_json():
+    """Theirs comes first in the object, being a field of another base class; the order of names has no meaning."""
+    fields = {"image": {"width": 1, "height": 2}, "predictions": []}
+    theirs = their_responses.ObjectDetectionInferenceResponse(**fields, visualization=b"\xff\xd8\xff")
+    ours = schema.ObjectDetectionInferenceResponse(
+        image=schema.InferenceResponseImage(width=1, height=2), predictions=[], visualization=b"\xff\xd8\xff"
+    )
+    assert json.loads(ours.to_json()) == json.loads(theirs.model_dump_json(by_alias=True, exclude_none=True))
