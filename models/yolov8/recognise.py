@@ -81,7 +81,7 @@ def name_of_other_network(weights: Weights) -> str | None:  # noqa: PLR0911 - on
     if f"{prefix}m.0.weight" in keys and f"{prefix}m.2.weight" in keys:
         return "an anchor-based detector (YOLOv5)"
     if f"{prefix}cv2.3.2.weight" in keys:
-        return {28: "a four-level detector (YOLOv8-p2)", 29: "a four-level detector (YOLOv8-p6)"}.get(
+        return {28: "a four-level detector (YOLOv8-p2)", 30: "a four-level detector (YOLOv8-p6)"}.get(
             head, "a four-level detector"
         )
     if any(key.startswith(f"{prefix}proto.") for key in keys):

@@ -87,9 +87,9 @@ def _checkpoint(raw: RawCheckpoint, source_format: SourceFormat, file_name: str,
     weights = normalise_keys(raw.weights)
     recognised = recognise(weights)
     _check_task(raw.task)
+    check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
     if raw.unexpected_activation is not None:
         raise CheckpointError(f"{raw.unexpected_activation}: {ONLY_DETECT}")
-    check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
     if raw.class_names is not None and len(raw.class_names) != recognised.class_count:
         raise CheckpointError(f"names: got {len(raw.class_names)} names, the head has {recognised.class_count} classes")
     if raw.stride is not None and raw.stride != LARGEST_STRIDE:

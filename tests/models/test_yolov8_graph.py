@@ -1,0 +1,198 @@
+"""The emitted graph, run by OpenVINO in float32, against the network in plain NumPy; and what the file is made of."""
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from plain_yolov8 import EPSILON, live_network, live_weights, plain_heads
+
+from rfkernels.errors import CheckpointError, InvalidArgumentError
+from rfkernels.models.graph import fold_batch_norm
+from rfkernels.models.yolov8.detect import detect_graph
+from rfkernels.models.yolov8.layers import SCALES, detect_convolutions
+from rfkernels.models.yolov8.recognise import Recognised, recognise
+
+OUTPUTS = ["box_8", "box_16", "box_32", "class_8", "class_16", "class_32"]
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return live_weights("n", class_count=3, seed=0)
+
+
+def run(model, images):
+    compiled = openvino.Core().compile_model(
+        openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    result = compiled({"images": images})
+    return {output.get_any_name(): result[output] for output in compiled.outputs}
+
+
+# A random network amplifies rounding errors: float32 engines differ from float64 by up to 6e-4 of the largest value on
+# pictures this small. A wrong block changes outputs by about their own size.
+TOLERANCE = 2e-3
+
+
+def assert_equal_heads(actual, expected):
+    """Equal, and alive, because constant outputs would be equal whatever the graph does."""
+    assert list(actual) == OUTPUTS
+    for name, values in expected.items():
+        assert values.std() > 0.1, name
+        assert actual[name].shape == (1, *values.shape), name
+        np.testing.assert_allclose(actual[name][0], values, rtol=0, atol=TOLERANCE * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 160), (640, 384)])
+def test_graph_equals_the_definition_at_awkward_sizes(height, width, nano):
+    image = np.random.default_rng(height).random((3, height, width), dtype=np.float32)
+    model = detect_graph(nano, scale="n", class_count=3, image_size=(height, width))
+    assert_equal_heads(run(model, image[None]), plain_heads(nano, "n", 3, image))
+
+
+@pytest.mark.parametrize(("scale", "class_count"), [("n", 1), ("s", 80), ("m", 2), ("l", 365), ("x", 5)])
+def test_every_scale_equals_the_definition(scale, class_count):
+    weights, image, heads = live_network(scale, class_count, seed=1, size=(64, 96))
+    assert recognise(weights) == Recognised(scale, class_count)
+    model = detect_graph(weights, scale=scale, class_count=class_count, image_size=(64, 96))
+    assert_equal_heads(run(model, image[None]), heads)
+
+
+def test_dynamic_batch_gives_what_single_pictures_give(nano):
+    images = np.random.default_rng(3).random((3, 3, 64, 32), dtype=np.float32)
+    model = detect_graph(nano, scale="n", class_count=3, image_size=(64, 32), batch="dynamic")
+    together = run(model, images)
+    for index in range(3):
+        alone = run(model, images[index : index + 1])
+        for name in OUTPUTS:
+            np.testing.assert_allclose(together[name][index], alone[name][0], rtol=1e-4, atol=1e-4)
+
+
+def test_folded_weights_give_the_same_file(nano):
+    folded = dict(nano)
+    for convolution in detect_convolutions(SCALES["n"], 3):
+        if convolution.batch_norm:
+            weight, bias = fold_batch_norm(nano, convolution.name, EPSILON)
+            for key in ("weight", "bias", "running_mean", "running_var"):
+                del folded[f"{convolution.name}.bn.{key}"]
+            folded |= {f"{convolution.name}.conv.weight": weight, f"{convolution.name}.conv.bias": bias}
+    arguments = {"scale": "n", "class_count": 3, "image_size": (64, 64)}
+    assert detect_graph(folded, **arguments) == detect_graph(nano, **arguments)
+
+
+def test_same_weights_give_the_same_bytes_in_any_order(nano):
+    shuffled = dict(sorted(nano.items(), reverse=True))
+    first, second = (
+        detect_graph(
+            weights, scale="n", class_count=3, image_size=(64, 64), metadata={"b": "2", "a": "1"}
+        ).SerializeToString(deterministic=True)
+        for weights in (nano, shuffled)
+    )
+    assert first == second
+
+
+def test_the_file_is_what_engines_fuse(nano):
+    model = detect_graph(nano, scale="n", class_count=3, image_size=(64, 64), batch=2)
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.opset_import[0].version, model.ir_version) == (17, 8)
+    operators = [node.op_type for node in model.graph.node]
+    assert {kind: operators.count(kind) for kind in set(operators)} == {
+        "Conv": 63,
+        "Sigmoid": 57,
+        "Mul": 57,
+        "Slice": 8,
+        "Add": 6,
+        "Concat": 13,
+        "MaxPool": 3,
+        "Resize": 2,
+    }
+    names = [node.name for node in model.graph.node]
+    assert names[:3] == ["model.0.conv", "model.0.act.sigmoid", "model.0.act"]
+    assert {"model.2.m.0.cv1.conv", "model.9.m.2", "model.22.cv3.2.2"} <= set(names)
+    assert [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim] == [2, 3, 64, 64]
+
+
+@pytest.mark.parametrize("size", [(0, 32), (33, 32), (32, -32), (32, 16416), (True, 32)])
+def test_image_sizes_the_network_cannot_have(size, nano):
+    with pytest.raises(InvalidArgumentError, match="image_size"):
+        detect_graph(nano, scale="n", class_count=3, image_size=size)
+
+
+@pytest.mark.parametrize("batch", [0, -1, True, "many", 1.5])
+def test_batches_the_network_cannot_have(batch, nano):
+    with pytest.raises(InvalidArgumentError, match="batch"):
+        detect_graph(nano, scale="n", class_count=3, image_size=(32, 32), batch=batch)
+
+
+def changed(weights, key, change):
+    result = dict(weights)
+    if change is None:
+        del result[key]
+    else:
+        result[key] = change(result[key].copy())
+    return result
+
+
+def with_value(value):
+    def change(array):
+        array.flat[-1] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("model.4.cv1.conv.weight", None, "missing"),
+        ("model.22.cv2.1.2.bias", None, "missing"),
+        ("model.0.bn.running_var", None, "missing"),
+        ("model.4.cv1.conv.weight", lambda array: array[:-1], r"got shape \(63, 64, 1, 1\), expected \(64, 64, 1, 1\)"),
+        ("model.22.cv3.1.2.weight", lambda array: array[..., 0], "got shape"),
+        ("model.12.m.0.cv2.conv.weight", with_value(np.nan), "NaN"),
+        ("model.22.cv2.0.2.bias", with_value(np.inf), "infinite"),
+        ("model.6.cv1.bn.running_var", with_value(-0.5), "negative variance"),
+        ("model.6.cv1.bn.running_mean", lambda array: np.full_like(array, 3.4e38), "do not fit float32"),
+        ("model.6.cv1.bn.weight", lambda array: array.astype(np.float64), "float64"),
+        ("model.22.dfl.conv.weight", lambda array: array + 1, "fixed values"),
+    ],
+)
+def test_weights_that_are_wrong_are_named(key, change, message, nano):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        detect_graph(changed(nano, key, change), scale="n", class_count=3, image_size=(32, 32))
+    assert key.removesuffix(".bn.running_mean") in str(caught.value)
+
+
+def test_unknown_weights_are_named(nano):
+    with pytest.raises(
+        CheckpointError, match=r"model\.23\.conv\.weight: not a weight of YOLOv8n detect with 3 classes"
+    ):
+        detect_graph(
+            nano | {"model.23.conv.weight": np.zeros(1, np.float32)}, scale="n", class_count=3, image_size=(32, 32)
+        )
+
+
+@pytest.mark.parametrize(
+    ("extra", "name"),
+    [
+        ({"model.22.proto.cv1.conv.weight": (64, 64, 3, 3)}, "YOLOv8-seg"),
+        ({"model.22.cv4.0.2.weight": (51, 51, 1, 1)}, "YOLOv8-pose"),
+        ({"model.22.cv4.0.2.weight": (1, 16, 1, 1)}, "YOLOv8-obb"),
+        ({"model.22.cv4.0.logit_scale": (1,)}, "YOLOv8-world"),
+        ({"model.22.cv3.0.0.0.conv.weight": (64, 1, 3, 3)}, "YOLO11"),
+        ({"model.9.linear.weight": (1000, 1280)}, "classification"),
+        ({"model.28.cv2.3.2.weight": (64, 64, 1, 1)}, "YOLOv8-p2"),
+        ({"model.30.cv2.3.2.weight": (64, 64, 1, 1)}, "YOLOv8-p6"),
+        ({"model.23.one2one_cv2.0.0.conv.weight": (64, 64, 3, 3)}, "YOLOv10"),
+        ({"model.24.m.0.weight": (255, 128, 1, 1), "model.24.m.2.weight": (255, 128, 1, 1)}, "YOLOv5"),
+    ],
+)
+def test_other_networks_are_refused_by_name(extra, name, nano):
+    kept = {} if "model.9.linear.weight" in extra else nano
+    weights = kept | {key: np.zeros(shape, np.float32) for key, shape in extra.items()}
+    with pytest.raises(CheckpointError, match=f"{name}.*this version builds YOLOv8 detect only"):
+        recognise(weights)
+
+
+def test_weights_that_are_no_yolov8_at_all():
+    with pytest.raises(CheckpointError, match=r"model\.0\.conv\.weight: missing.*'fc\.weight'"):
+        recognise({"fc.weight": np.zeros((3, 3), np.float32)})
