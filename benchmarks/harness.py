@@ -68,7 +68,12 @@ class Row:
 
 
 def measure_in_turns(
-    functions: Sequence[Callable[[Any], object]], inputs: Sequence[Any], *, warmup: int = 3, repeats: int = 30
+    functions: Sequence[Callable[[Any], object]],
+    inputs: Sequence[Any],
+    *,
+    warmup: int = 3,
+    repeats: int = 30,
+    burst: int = 5,
 ) -> list[Timing]:
     """Times several functions of one argument, in turns.
 
@@ -77,27 +82,28 @@ def measure_in_turns(
         inputs: used in rotation; give enough of them that they do not all lie in a cache.
         warmup: untimed calls of each function first.
         repeats: timed calls of each function.
+        burst: calls of a function before it is the next one's turn. 1 shares slow moments best, but has each function
+            find the caches full of what another one left; with several the median is that of the function on its own.
 
     Returns:
         One Timing for each function, in their order.
 
     Raises:
-        ValueError: no inputs, or `repeats` below 1.
+        ValueError: no inputs, or `repeats` or `burst` below 1.
     """
-    if not inputs or repeats < 1:
-        raise ValueError(f"inputs holds {len(inputs)} and repeats is {repeats}; give at least one of each")
+    if not inputs or repeats < 1 or burst < 1:
+        raise ValueError(f"{len(inputs)} inputs, repeats={repeats}, burst={burst}; give at least one of each")
     for function in functions:
         for turn in range(warmup):
             function(inputs[turn % len(inputs)])
     times_ms: list[list[float]] = [[] for _ in functions]
-    # Each function is some inputs ahead of the one before it, so that none finds what another has just read in a cache.
-    ahead = max(len(inputs) // len(functions), 1)
-    for turn in range(repeats):
-        for position, (times, function) in enumerate(zip(times_ms, functions, strict=True)):
-            argument = inputs[(turn + position * ahead) % len(inputs)]
-            start = time.perf_counter_ns()
-            function(argument)
-            times.append((time.perf_counter_ns() - start) / 1e6)
+    for start in range(0, repeats, burst):
+        for times, function in zip(times_ms, functions, strict=True):
+            for turn in range(start, min(start + burst, repeats)):
+                argument = inputs[turn % len(inputs)]
+                begin = time.perf_counter_ns()
+                function(argument)
+                times.append((time.perf_counter_ns() - begin) / 1e6)
     return [Timing(statistics.median(times), min(times), repeats) for times in times_ms]
 
 
