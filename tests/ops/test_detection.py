@@ -185,6 +185,13 @@ def test_nms_keeps_boxes_without_area():
     assert ops.nms([inverted, inverted], [0.9, 0.8], iou_threshold=0.0).indices.tolist() == [0, 1]
 
 
+def test_nms_orders_scores_that_differ_in_few_bits():
+    boxes = np.arange(600, dtype=np.float32).reshape(-1, 1) * 20 + np.array([0, 0, 10, 10], np.float32)
+    for exponents in (np.arange(600) % 3, np.arange(600) % 100 - 50):
+        scores = np.exp2(exponents).astype(np.float32)
+        check_nms(boxes, scores, None, iou_threshold=0.5, class_agnostic=False, max_detections=600)
+
+
 def test_nms_takes_infinite_boxes():
     infinity = np.inf
     boxes = [[-infinity, -infinity, infinity, infinity], [0, 0, 1, 1], [0, 0, infinity, 1], [infinity] * 4]
@@ -474,6 +481,10 @@ CLASS_HEAD = np.zeros((1, 3, 4, 4), np.float32)
         ({"heads": [(BOX_HEAD[:, :, :2], CLASS_HEAD)]}, r"heads\[0\] has shapes"),
         ({"heads": [(BOX_HEAD[:, :, :, ::2], CLASS_HEAD)]}, r"heads\[0\] box .* copy it with numpy"),
         ({"heads": [(BOX_HEAD, CLASS_HEAD.transpose(0, 1, 3, 2))]}, r"heads\[0\] classes .* copy it with numpy"),
+        (
+            {"heads": [(anchor_by_anchor(BOX_HEAD)[:, :, :, :3], CLASS_HEAD[:, :, :, :3].copy())]},
+            r"heads\[0\] box .* copy it with numpy",
+        ),
         ({"heads": [(BOX_HEAD, CLASS_HEAD[:, :0])]}, r"heads\[0\] classes has shape .* no axis may be empty"),
         ({"heads": [(BOX_HEAD, CLASS_HEAD), (BOX_HEAD, CLASS_HEAD[:, :2])], "strides": [8, 16]}, r"heads\[1\] has"),
         ({"strides": [0]}, r"strides\[0\] is 0"),
