@@ -1,0 +1,96 @@
+"""Images into the network's input: each preprocessing step, in its order, against the definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rfkernels.images import Image
+from rfkernels.model_metadata import ModelMetadata, Preprocessing, Source
+from rfkernels.reference import preprocess as definition
+from rfkernels.reference.contrast_enhancement import contrast as contrast_definition
+from rfkernels.tasks.convention import ULTRALYTICS, V2
+from rfkernels.tasks.preparation import Preparation
+
+SIZE = (64, 96)
+
+
+def preparation(**steps):
+    metadata = ModelMetadata(
+        task="object-detection",
+        family="yolov8",
+        scale="n",
+        class_names=("thing",),
+        image_size=SIZE,
+        stride=32,
+        batch=1,
+        output_format="raw_heads",
+        source=Source("weights.pt", "0" * 64),
+        preprocessing=Preprocessing(**steps),
+    )
+    return Preparation(metadata)
+
+
+def written(prepared, images, convention=V2):
+    destination = np.full((len(images), 3, *SIZE), np.nan, np.float32)
+    placements = prepared.write(images, destination, convention)
+    return destination, placements
+
+
+@pytest.fixture
+def bgr(rng):
+    return rng.integers(0, 256, (101, 77, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("convention", [V2, ULTRALYTICS])
+def test_letterbox_rounds_as_the_convention_says(bgr, convention):
+    destination, _ = written(preparation(), [Image(bgr, "bgr")], convention)
+    expected = definition.letterbox(bgr, size=SIZE, rounding=convention.size_rounding, swap_channels=True)
+    np.testing.assert_array_equal(destination[0], expected)
+
+
+def test_both_orders_of_channels_in_one_batch(bgr):
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    images = [Image(bgr, "bgr"), Image(rgb, "rgb"), Image(rgb, "rgb"), Image(bgr, "bgr")]
+    destination, placements = written(preparation(), images)
+    assert len(placements) == 4
+    for other in destination[1:]:
+        np.testing.assert_array_equal(other, destination[0])
+
+
+def test_a_bgr_network_gets_bgr(bgr):
+    destination, _ = written(preparation(color_order="bgr"), [Image(bgr, "bgr")])
+    np.testing.assert_array_equal(destination[0], definition.letterbox(bgr, size=SIZE))
+
+
+def test_crop_then_grayscale_then_contrast_then_resize(bgr):
+    steps = {"static_crop": (10, 90, 25, 75), "grayscale": True, "contrast": "stretching", "resize_mode": "stretch"}
+    destination, (placement,) = written(preparation(**steps), [Image(bgr, "bgr")])
+    cropped = bgr[25:75, 7:69]
+    assert (placement.crop.x, placement.crop.y, placement.crop.width, placement.crop.height) == (7, 25, 62, 50)
+    enhanced = contrast_definition(definition.grayscale(cropped), kind="stretching")
+    whole = definition.Rectangle(0, 0, 62, 50)
+    expected = definition.preprocess(
+        [enhanced], [definition.plan_stretch(whole, *SIZE)], size=SIZE, swap_channels=True
+    )
+    np.testing.assert_array_equal(destination, expected)
+
+
+def test_steps_can_be_switched_off(bgr):
+    plain, _ = written(preparation(), [Image(bgr, "bgr")])
+    everything = preparation(static_crop=(10, 90, 25, 75), grayscale=True, contrast="stretching")
+    switched_off = everything.without(static_crop=True, grayscale=True, contrast=True)
+    np.testing.assert_array_equal(written(switched_off, [Image(bgr, "bgr")])[0], plain)
+    only_gray = everything.without(static_crop=True, grayscale=False, contrast=True)
+    gray = definition.letterbox(definition.grayscale(bgr), size=SIZE)
+    np.testing.assert_array_equal(written(only_gray, [Image(bgr, "bgr")])[0][0], gray)
+    assert everything.without(static_crop=False, grayscale=False, contrast=False) is everything
+
+
+def test_mean_and_deviation(bgr):
+    steps = {"divisor": 255.0, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "pad_value": 0}
+    destination, (placement,) = written(preparation(**steps), [Image(bgr, "bgr")])
+    expected = definition.preprocess(
+        [bgr], [placement], size=SIZE, swap_channels=True, pad_value=0, mean=steps["mean"], std=steps["std"]
+    )
+    np.testing.assert_array_equal(destination, expected)
