@@ -90,8 +90,6 @@ def decode(data: bytes, header: JpegHeader, options: ImageOptions) -> NDArray[np
             ) from error
         else:
             raise refusal(f"the JPEG is truncated or corrupt ({error}).") from error
-    except MemoryError as error:
-        raise refusal(f"not enough memory for {header.width} x {header.height} pixels.") from error
     try:
         return _decode_strictly(data)
     except ValueError as error:

@@ -47,6 +47,7 @@ _BYTES_LIKE = (bytes, bytearray, memoryview)
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII | re.IGNORECASE)
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
 _URL_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+_READ_BYTES = 1 << 20
 # The longest path the operating systems we run on accept; longer text is not asked for in the file system.
 _MAX_PATH_CHARACTERS = 4096
 
@@ -160,7 +161,8 @@ def _from_file(source: str | os.PathLike[str], options: ImageOptions) -> Image:
             raise refusal(f"{str(path)!r} is not a regular file.")
         _check_encoded_size(status.st_size, options)
         with path.open("rb") as file:
-            data = file.read(options.max_encoded_bytes + 1)
+            # Not `max_encoded_bytes`: a buffer of the size asked for is allocated before anything is read.
+            data = file.read(status.st_size)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise refusal(f"the file {str(path)!r} could not be read: {reason}.") from error
@@ -223,13 +225,18 @@ def _read(file: Any, options: ImageOptions) -> bytes:  # noqa: ANN401 - anything
     try:
         if getattr(file, "seekable", bool)():
             file.seek(0)
-        data = file.read(options.max_encoded_bytes + 1)
+        # Piece by piece: a buffer of the size asked for is allocated before anything is read.
+        data = bytearray()
+        while len(data) <= options.max_encoded_bytes and (piece := file.read(_READ_BYTES)):
+            if not isinstance(piece, bytes):
+                raise refusal(f"the file object gave {type(piece).__name__}, not bytes. Open the file in binary mode.")
+            data += piece
+    except InputImageLoadError:
+        raise
     except Exception as error:
         # The file object is the caller's, and so is what it raises.
         raise refusal(f"the file object could not be read ({type(error).__name__}: {error}).") from error
-    if not isinstance(data, bytes):
-        raise refusal(f"the file object gave {type(data).__name__} instead of bytes. Open the file in binary mode.")
-    return data
+    return bytes(data)
 
 
 def _check_encoded_size(size: int, options: ImageOptions) -> None:

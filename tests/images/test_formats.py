@@ -25,6 +25,7 @@ from PIL import Image as PillowImage
 
 from rfkernels.errors import InputImageLoadError
 from rfkernels.images import ImageOptions, load_image
+from rfkernels.images.orientation import read_orientation
 
 LOSSLESS = [
     ("PNG", {}),
@@ -245,6 +246,19 @@ def test_odd_exif_of_a_jpeg(case):
     plain = encode(scene(), "JPEG")
     expected = upright(load_image(plain).pixels, orientation)
     np.testing.assert_array_equal(load_image(with_app1(plain, payload)).pixels, expected)
+
+
+def test_the_first_orientation_in_range_counts():
+    assert read_orientation(exif_block(9)) == 1
+    assert read_orientation(exif_block(0)) == 1
+    # A directory of two entries: the one out of range is passed over.
+    two_entries = exif_block(9)[:8] + b"\2\0" + exif_block(9)[10:22] + exif_block(6)[10:]
+    assert read_orientation(two_entries) == 6
+
+
+def test_cut_exif_gives_an_orientation_only_where_its_value_is_there():
+    block = exif_block(6)
+    assert [read_orientation(block[:length]) for length in range(len(block))] == [1] * 20 + [6] * (len(block) - 20)
 
 
 def test_exif_after_other_app1_segments_counts_and_a_second_one_does_not():
