@@ -1,7 +1,7 @@
-"""YOLOv8 detect in plain NumPy, written from the description of its blocks: the definition the emitted graphs are held to.
+"""YOLOv8 detect in plain NumPy, written from the description of its blocks: what the emitted graphs are held to.
 
-Batch normalisation is computed as it is defined, C2f splits its halves, and every kernel is a sum over its taps; nothing is
-shared with the code under test.
+Batch normalisation is computed as it is defined, C2f splits its halves, and every kernel is a sum over its taps; nothing
+is shared with the code under test.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ def convolution(values, weight, stride=1):
 class PlainYolov8:
     """A network over a dict of weights. With `rescale_rng` it makes the weights up as it runs.
 
-    Made-up weights are scaled so that each channel has the variance its batch normalisation expects: otherwise the signal
-    dies half way down, and equal outputs prove nothing.
+    Made-up weights are scaled so that each channel is as strong as its batch normalisation expects: otherwise the
+    signal dies half way down, and equal outputs prove nothing.
     """
 
     def __init__(self, weights, scale, rescale_rng=None):
@@ -58,11 +58,9 @@ class PlainYolov8:
         weight = self.rng.standard_normal((outputs, len(values), kernel, kernel), np.float32)
         response = convolution(values, weight, stride)
         variance = self.rng.uniform(0.3, 3.0, outputs)
-        # Half of each channel's mean stays in the signal. Were all of it taken away, what is left on a few pixels would
-        # be small against it, and float32's rounding errors would grow from layer to layer.
-        means = response.mean(axis=(1, 2))
-        factor = np.sqrt(variance / (response.var(axis=(1, 2)) + means**2 / 4))
-        mean = means * factor / 2 + self.rng.normal(size=outputs) * 0.3
+        # Means stay in the signal. Were they taken away, float32's rounding errors would grow from layer to layer.
+        factor = np.sqrt(variance / (response**2).mean(axis=(1, 2)))
+        mean = self.rng.normal(size=outputs) * 0.3
         self._store(f"{name}.conv", weight=weight * factor[:, None, None, None])
         self._store(
             f"{name}.bn",

