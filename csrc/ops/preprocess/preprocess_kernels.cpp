@@ -16,6 +16,13 @@
 namespace rfkernels::RFK_VARIANT {
 namespace {
 
+/// Asks for bytes [first, last] of the source row that is wanted next, while this one is worked on. A downscale leaps
+/// over rows, which the machine does not foresee: 20 % of the time of 1080p -> 640 where the image is not in a cache.
+/// (Inlined by force: GCC takes a call that only prefetches for one that does nothing, and drops it.)
+__attribute__((always_inline)) inline void prefetch(const std::uint8_t* ahead, std::int32_t first, std::int32_t last) {
+    for (std::int32_t byte = first; byte <= last; byte += 64) __builtin_prefetch(ahead + byte);
+}
+
 #if defined(__AVX2__)
 #define RFK_WIDE_COLUMNS 1
 using Vector = __m256i;
@@ -156,7 +163,7 @@ inline void pick_group(const std::uint8_t* source, const std::int32_t* offsets, 
 
 /// One source row to one horizontally resized row of 1 or 3 planes.
 template <int kChannels>
-void resize_columns(const DrawPlan& plan, const std::uint8_t* source, std::int16_t* target) {
+void resize_columns(const DrawPlan& plan, const std::uint8_t* source, const std::uint8_t* ahead, std::int16_t* target) {
     constexpr int kPlanes = kChannels == 1 ? 1 : 3;
     const std::int32_t* offsets = plan.column_offsets;
     const std::uint32_t* weights = plan.column_weights;
@@ -168,6 +175,7 @@ void resize_columns(const DrawPlan& plan, const std::uint8_t* source, std::int16
         while (wide >= kGroup && column < wide) {
             // The last group overlaps the one before it: the same values once more, and no narrow loop.
             const std::int64_t start = column + kGroup <= wide ? column : wide - kGroup;
+            prefetch(ahead, offsets[start], offsets[start + kGroup - 1]);
             resize_group<kChannels>(source, offsets + start, weights + start, target + start, target + pitch + start,
                                     target + 2 * pitch + start);
             column = start + kGroup;
@@ -187,7 +195,7 @@ void resize_columns(const DrawPlan& plan, const std::uint8_t* source, std::int16
 
 /// The source row's pixels that the columns are, where no column is a mixture of two: one finished row.
 template <int kChannels>
-void pick_columns(const DrawPlan& plan, const std::uint8_t* source, std::uint8_t* target) {
+void pick_columns(const DrawPlan& plan, const std::uint8_t* source, const std::uint8_t* ahead, std::uint8_t* target) {
     constexpr int kPlanes = kChannels == 1 ? 1 : 3;
     const std::int32_t* offsets = plan.column_offsets;
     const std::int64_t pitch = plan.scratch_pitch;
@@ -198,6 +206,7 @@ void pick_columns(const DrawPlan& plan, const std::uint8_t* source, std::uint8_t
         const std::int64_t wide = plan.wide_column_count;
         while (wide >= kColumns && column < wide) {
             const std::int64_t start = column + kColumns <= wide ? column : wide - kColumns;
+            prefetch(ahead, offsets[start], offsets[start + kColumns - 1]);
             pick_group(source, offsets + start, target + start, target + pitch + start, target + 2 * pitch + start);
             column = start + kColumns;
         }
@@ -210,27 +219,29 @@ void pick_columns(const DrawPlan& plan, const std::uint8_t* source, std::uint8_t
     }
 }
 
-void pick_columns_of_row(const DrawPlan& plan, std::int32_t row, std::uint8_t* target) {
+void pick_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int32_t next_row, std::uint8_t* target) {
     const std::uint8_t* source = plan.source + row * plan.row_pitch;
+    const std::uint8_t* ahead = plan.source + next_row * plan.row_pitch;
     switch (plan.channels) {
         case 1:
-            return pick_columns<1>(plan, source, target);
+            return pick_columns<1>(plan, source, ahead, target);
         case 3:
-            return pick_columns<3>(plan, source, target);
+            return pick_columns<3>(plan, source, ahead, target);
         default:
-            return pick_columns<4>(plan, source, target);
+            return pick_columns<4>(plan, source, ahead, target);
     }
 }
 
-void resize_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int16_t* target) {
+void resize_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int32_t next_row, std::int16_t* target) {
     const std::uint8_t* source = plan.source + row * plan.row_pitch;
+    const std::uint8_t* ahead = plan.source + next_row * plan.row_pitch;
     switch (plan.channels) {
         case 1:
-            return resize_columns<1>(plan, source, target);
+            return resize_columns<1>(plan, source, ahead, target);
         case 3:
-            return resize_columns<3>(plan, source, target);
+            return resize_columns<3>(plan, source, ahead, target);
         default:
-            return resize_columns<4>(plan, source, target);
+            return resize_columns<4>(plan, source, ahead, target);
     }
 }
 
@@ -384,25 +395,13 @@ class Canvas {
 #endif
 };
 
-/// Asks for the source rows of `row`, where they lie beyond the ones just read. The machine foresees rows that follow
-/// each other, but not a leap over the rows that a downscale does not need: 15 % of the time of 1080p -> 640 out of
-/// cache.
-void prefetch_row(const DrawPlan& plan, std::int64_t row) {
-    if (row >= plan.row_count || plan.row_indices[2 * row] <= plan.row_indices[2 * row - 1] + 1) return;
-    const std::int64_t bytes = plan.column_offsets[plan.column_count - 1] + plan.channels;
-    const std::int32_t last = plan.row_indices[2 * row + 1];
-    for (std::int32_t source_row = plan.row_indices[2 * row]; source_row <= last; ++source_row) {
-        const std::uint8_t* source = plan.source + source_row * plan.row_pitch;
-        for (std::int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(source + byte);
-    }
-}
-
 /// `row` of the resized image into plan.finished_row. `held` are the source rows that lie in plan.resized_rows.
 void resize_row(const DrawPlan& plan, std::int64_t row, std::int32_t (&held)[2]) {
     const std::int32_t wanted[2] = {plan.row_indices[2 * row], plan.row_indices[2 * row + 1]};
+    const std::int32_t* next = row + 1 < plan.row_count ? plan.row_indices + 2 * row + 2 : wanted;
     const std::int16_t* weights = plan.row_weights + 2 * row;
     if (plan.picks_columns && (weights[0] == 0 || weights[1] == 0)) {
-        return pick_columns_of_row(plan, wanted[0], plan.finished_row);
+        return pick_columns_of_row(plan, wanted[0], next[0], plan.finished_row);
     }
     int slot[2];
     for (int tap = 0; tap < 2; ++tap) {
@@ -410,7 +409,7 @@ void resize_row(const DrawPlan& plan, std::int64_t row, std::int32_t (&held)[2])
         if (slot[tap] >= 0) continue;
         // Overwrite the row that the other tap does not need.
         slot[tap] = held[0] == wanted[1 - tap] ? 1 : 0;
-        resize_columns_of_row(plan, wanted[tap], plan.resized_rows[slot[tap]]);
+        resize_columns_of_row(plan, wanted[tap], next[tap], plan.resized_rows[slot[tap]]);
         held[slot[tap]] = wanted[tap];
     }
     const int planes = plan.channels == 1 ? 1 : 3;
@@ -428,7 +427,6 @@ void draw_image(const DrawPlan& plan) {
     canvas.pad_rows(0, plan.top);
     std::int32_t held[2] = {-1, -1};
     for (std::int64_t row = 0; row < plan.row_count; ++row) {
-        prefetch_row(plan, row + 1);
         resize_row(plan, row, held);
         canvas.draw_row(plan.top + row);
     }
