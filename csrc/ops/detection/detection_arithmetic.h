@@ -25,7 +25,8 @@ RFK_HOST_DEVICE inline To bits_as(const From& from) {
     return to;
 }
 
-// e^x within 1 ulp (tests/csrc/test_detection.cpp looks). Float is float or a vector of lanes, Bits the unsigned integers of the same size.
+// e^x within 1 ulp (tests/csrc/test_detection.cpp looks). Float is float or a vector of lanes, Bits the unsigned
+// integers of the same size.
 //   x = n ln 2 + r,  |r| <= ln 2 / 2;   e^x = 2^n (1 + r + r^2 q(r)),  q the Taylor series up to r^7 / 7!
 // 2^n is applied in two halves so that subnormal results are rounded and overflow gives infinity. NaN stays NaN.
 template <typename Float, typename Bits>
