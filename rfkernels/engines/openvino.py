@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import openvino
 from numpy.typing import NDArray
+from openvino.preprocess import PrePostProcessor
 
 from rfkernels.engines.engine import TensorSpecification
 from rfkernels.errors import EngineError, InvalidArgumentError
@@ -26,6 +27,7 @@ _logger = logging.getLogger(__name__)
 _PRECISION_NAMES = {"fp32": "f32", "bf16": "bf16"}
 # A cache line, and the widest vector: aligned rows are never split between two loads.
 _ALIGNMENT = 64
+_PLANAR_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class OpenVINOSession:
             self._tensors.append(tensor)
             inputs[port.any_name] = array
         self.inputs: Mapping[str, NDArray[Any]] = MappingProxyType(inputs)
-        self._output_ports = [(port.any_name, port) for port in compiled.outputs]
+        self._output_ports = [
+            (port.any_name, port, len(port.partial_shape) == _PLANAR_RANK) for port in compiled.outputs
+        ]
 
     def run(self) -> Mapping[str, NDArray[np.float32]]:
         """Run the network on `inputs`; the arrays returned are valid until the next `run`."""
@@ -76,7 +80,11 @@ class OpenVINOSession:
             self._request.infer(share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not run the network: {_first_line(error)}") from error
-        return {name: self._request.get_tensor(port).data for name, port in self._output_ports}
+        outputs = {}
+        for name, port, channels_last in self._output_ports:
+            data = self._request.get_tensor(port).data
+            outputs[name] = data.transpose(0, 3, 1, 2) if channels_last else data
+        return outputs
 
 
 class OpenVINOEngine:
@@ -104,11 +112,13 @@ class OpenVINOEngine:
         if cache_directory is not None:
             settings["CACHE_DIR"] = str(cache_directory)
         try:
-            self._compiled = core.compile_model(str(model), "CPU", settings)
+            self._compiled = core.compile_model(
+                _with_channels_last_outputs(core.read_model(str(model))), "CPU", settings
+            )
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not compile {Path(model).name}: {_first_line(error)}") from error
         self.inputs = tuple(_specification(port) for port in self._compiled.inputs)
-        self.outputs = tuple(_specification(port) for port in self._compiled.outputs)
+        self.outputs = tuple(_specification(port, channels_last=True) for port in self._compiled.outputs)
         self._lock = threading.Lock()
         self._idle: defaultdict[int, list[OpenVINOSession]] = defaultdict(list)
 
@@ -199,8 +209,24 @@ def _prepare_cache_directory(wanted: str | Path | Literal[False] | None) -> Path
     return directory
 
 
-def _specification(port: openvino.ConstOutput) -> TensorSpecification:
+def _with_channels_last_outputs(model: openvino.Model) -> openvino.Model:
+    """Let outputs [N, C, H, W] stay in memory as the convolutions leave them, the channels of a pixel side by side.
+
+    A session shows them as [N, C, H, W] all the same. It saves the engine a transposition, and whoever looks for the
+    greatest channel of a pixel reads it from one place.
+    """
+    layouts = PrePostProcessor(model)
+    for index, output in enumerate(model.outputs):
+        if len(output.partial_shape) == _PLANAR_RANK:
+            layouts.output(index).model().set_layout(openvino.Layout("NCHW"))
+            layouts.output(index).tensor().set_layout(openvino.Layout("NHWC"))
+    return layouts.build()
+
+
+def _specification(port: openvino.ConstOutput, *, channels_last: bool = False) -> TensorSpecification:
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
+    if channels_last and len(shape) == _PLANAR_RANK:
+        shape = (shape[0], shape[3], shape[1], shape[2])
     return TensorSpecification(port.any_name, shape, np.dtype(port.element_type.to_dtype()).name)
 
 
