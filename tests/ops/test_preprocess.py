@@ -146,6 +146,13 @@ def test_truncation_keeps_the_order_of_operations():
     assert repr(placement).startswith("Placement(crop=Rectangle(x=0, y=0, width=77, height=50), resized_width=639")
 
 
+def test_half_to_even_is_python_s_round():
+    placement = ops.plan_placement(721, 1280, size=(640, 640), rounding="half_to_even")
+    assert (placement.resized_height, placement.top) == (360, 140)  # 721 / 2 = 360.5; away from zero it were 361
+    placement = ops.plan_placement(723, 1280, size=(640, 640), rounding="half_to_even")
+    assert (placement.resized_height, placement.top) == (362, 139)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_placement_of_any_view(instruction_set, data):
@@ -404,6 +411,13 @@ def pictures(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.n
 def test_contrast_equals_the_definition(rng, kind, shape):
     for name, image in pictures(rng, shape).items():
         np.testing.assert_array_equal(ops.contrast(image, kind=kind), reference.contrast(image, kind=kind), name)
+
+
+def test_adaptive_equalization_of_regions_with_more_pixels_than_bins(rng):
+    for name, image in pictures(rng, (330, 410, 3)).items():
+        smooth = np.sort(image.reshape(-1)).reshape(image.shape) if name == "noise" else image
+        expected = reference.contrast(smooth, kind="adaptive_equalization")
+        np.testing.assert_array_equal(ops.contrast(smooth, kind="adaptive_equalization"), expected, name)
 
 
 def test_contrast_and_grayscale_take_views(rng):
