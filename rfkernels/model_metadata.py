@@ -43,7 +43,7 @@ class Preprocessing:
     """How a picture becomes network input: static crop, grayscale, contrast, resize, normalization, in this order.
 
     Channel c of the input, in the order that `color_order` names, is `(pixel / divisor - mean[c]) / std[c]`; `pad_value`
-    is a pixel value (0 to 255) before that. `static_crop` is (x_min, x_max, y_min, y_max) in percent of the picture.
+    is a pixel value (0 to 255) before that (0 for "center_crop"). `static_crop` is (x_min, x_max, y_min, y_max) in percent of the picture.
     """
 
     resize_mode: ResizeMode = "letterbox"

@@ -56,13 +56,15 @@ class Preparation:
             prepared, remaining = self._enhance(image, placement)
             pixels.append(prepared)
             crops.append(remaining)
+        # V2's centre crop is black around a small image, whatever the model's padding is.
+        pad_value = 0 if steps.resize_mode == "center_crop" else steps.pad_value
         for first, last, order in _runs(images):
             ops.preprocess_into(
                 destination[first:last],
                 pixels[first:last],
                 crops[first:last],
                 swap_channels=order != steps.color_order,
-                pad_value=steps.pad_value,
+                pad_value=pad_value,
                 divisor=steps.divisor,
                 mean=steps.mean,
                 std=steps.std,

@@ -94,3 +94,11 @@ def test_mean_and_deviation(bgr):
         [bgr], [placement], size=SIZE, swap_channels=True, pad_value=0, mean=steps["mean"], std=steps["std"]
     )
     np.testing.assert_array_equal(destination, expected)
+
+
+def test_a_centre_crop_is_black_around_a_small_image(rng):
+    small = rng.integers(1, 256, (10, 20, 3), dtype=np.uint8)
+    destination, (placement,) = written(preparation(resize_mode="center_crop", pad_value=114), [Image(small, "bgr")])
+    expected = definition.preprocess([small], [placement], size=SIZE, swap_channels=True, pad_value=0)
+    np.testing.assert_array_equal(destination, expected)
+    assert destination[0, 0, 0, 0] == 0
