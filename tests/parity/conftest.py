@@ -18,6 +18,7 @@ _scratch = tempfile.TemporaryDirectory(prefix="rfkernels-parity-")
 os.environ.update(
     YOLO_OFFLINE="1",
     YOLO_AUTOINSTALL="false",
+    YOLO_VERBOSE="false",
     YOLO_CONFIG_DIR=_scratch.name,
     OFFLINE_MODE="True",
     METRICS_ENABLED="False",
