@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from comparison import Detected, in_the_order_of, of_response, unrounded_edges
 from pictures import Picture
-from rescaled_weights import rescaled_yolov8, save_checkpoint
+from rescaled_weights import rescaled_yolov8, save_safetensors
 from thresholds import clear_thresholds
 from ultralytics import YOLO
 
@@ -63,7 +63,7 @@ def models(request, tmp_path_factory, pictures) -> Models:
         _, scale, size, class_count, _ = request.param.replace(",", "").split()
         pixels = [picture.pixels for picture in pictures[:8:2]]
         yolo = rescaled_yolov8(scale, int(class_count), seed=0, image_size=int(size), pictures=pixels)
-        weights = save_checkpoint(yolo, folder / "random.pt")
+        weights = save_safetensors(yolo, folder / "random.safetensors")
     exported = decoded_onnx(weights, folder)
     built = [folder / "ours.onnx", folder / "ours-decoded.onnx"]
     for source, path in zip((weights, exported), built, strict=True):
