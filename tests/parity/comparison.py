@@ -9,7 +9,8 @@ import numpy as np
 
 @dataclass
 class Detected:
-    """boxes float [n, 4], x1 y1 x2 y2 in pixels of the picture; scores float32 [n]; class_ids int [n]; by descending score."""
+    """boxes float [n, 4], x1 y1 x2 y2 in pixels of the picture; scores float32 [n]; class_ids int [n]; by descending
+    score."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -31,8 +32,8 @@ def of_response(response) -> Detected:
 def in_the_order_of(actual: Detected, expected: Detected, score_tolerance: float, picture: str) -> tuple[Detected, int]:
     """`actual` sorted as `expected` is, and how many detections had to move for it.
 
-    Two scores nearer to each other than the two engines' difference may stand in either order; that is the only move allowed, so that
-    afterwards everything is compared place by place.
+    Two scores nearer to each other than the two engines' difference may stand in either order; that is the only move
+    allowed, so that afterwards everything is compared place by place.
     """
     count = len(expected.scores)
     assert len(actual.scores) == count, f"{picture}: {len(actual.scores)} detections, expected {count}"
@@ -50,17 +51,20 @@ def in_the_order_of(actual: Detected, expected: Detected, score_tolerance: float
             raise AssertionError(
                 f"{picture}: detection {index} of {count} has no partner: class {expected.class_ids[index]}, "
                 f"score {expected.scores[index]}, box {expected.boxes[index].tolist()}; "
-                f"in its place: class {actual.class_ids[index]}, score {actual.scores[index]}, box {actual.boxes[index].tolist()}"
+                f"in its place: class {actual.class_ids[index]}, score {actual.scores[index]}, "
+                f"box {actual.boxes[index].tolist()}"
             )
     moved = sum(place != index for index, place in enumerate(places))
     return Detected(actual.boxes[places], actual.scores[places], actual.class_ids[places]), moved
 
 
 def unrounded_edges(prediction: np.ndarray, expected: Detected, placement, size: tuple[int, int]) -> np.ndarray:
-    """Edges in pixels of the picture, before rounding and after clamping, of detections found in a network output: float64 [n, 4].
+    """Edges in pixels of the picture, before rounding and after clamping, of detections found in a network output:
+    float64 [n, 4].
 
     Args:
-        prediction: float32 [4 + class count, anchors] that `expected` was made from: a detection is found by its score and class.
+        prediction: float32 [4 + class count, anchors] that `expected` was made from: a detection is found by its score
+            and class.
         placement: left, top, scale_x, scale_y of the picture in the network's input.
         size: (height, width) of the picture.
     """
@@ -73,6 +77,8 @@ def unrounded_edges(prediction: np.ndarray, expected: Detected, placement, size:
     found = []
     for score, class_id, box in zip(expected.scores, expected.class_ids, expected.boxes, strict=True):
         anchors = np.flatnonzero(scores[class_id] == score)
-        assert len(anchors), f"no anchor has the score {score} for class {class_id}: not the output that the peer's result came from"
+        assert len(anchors), (
+            f"no anchor has the score {score} for class {class_id}: not the output that the peer's result came from"
+        )
         found.append(edges[anchors[np.abs(edges[anchors] - box).max(1).argmin()]])
     return np.array(found).reshape(-1, 4)

@@ -1,8 +1,9 @@
 """The whole pipeline, picture in and detections out, against the two peers with the same weights in fp32.
 
-Convention v2 against `inference-models` (its YOLOv8 class through ONNX Runtime), convention ultralytics against `YOLO.predict` (through
-ONNX Runtime too). rfkernels runs its own graph, its own decoding and OpenVINO, from the same file of weights; the peers run the ONNX
-file that ultralytics exports from them. The models: the demo model, and YOLOv8 of random weights that carry a signal.
+Convention v2 against `inference-models` (its YOLOv8 class through ONNX Runtime), convention ultralytics against
+`YOLO.predict` (through ONNX Runtime too). rfkernels runs its own graph, its own decoding and OpenVINO, from the same
+file of weights; the peers run the ONNX file that ultralytics exports from them. The models: the demo model, and YOLOv8
+of random weights that carry a signal.
 """
 
 from __future__ import annotations
@@ -14,26 +15,37 @@ import numpy as np
 import onnxruntime
 import pytest
 from comparison import Detected, in_the_order_of, of_response, unrounded_edges
-from pictures import Picture
+from pictures import Picture, awkward_pictures, drawn_pictures
 from rescaled_weights import rescaled_yolov8, save_safetensors
+from rfkernels.benchmarks.peers.inference_models_package import load_package, make_package
+from rfkernels.benchmarks.peers.weights import decoded_onnx
 from thresholds import clear_thresholds
 from ultralytics import YOLO
 
 import rfkernels
 from rfkernels import ops
-from rfkernels.benchmarks.peers.inference_models_package import load_package, make_package
-from rfkernels.benchmarks.peers.weights import decoded_onnx
 from rfkernels.builder import BuildOptions, build
-from rfkernels.model_metadata import read_model_metadata
+from rfkernels.model_metadata import Preprocessing, read_model_metadata
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "models" / "demo" / "yolov8n-shapes-320.safetensors"
 MODELS = ("demo", "random n 640, 80 classes", "random n 320, 3 classes", "random s 320, 20 classes")
+# The variances of a random model are set on these. A picture of more contrast than those drives every layer beyond the
+# variance it was made for, and from layer to layer the rounding errors of fp32 grow with it.
+SHARPEST = (
+    "sklearn/flower.jpg resized 1281x721",
+    "ultralytics/bus.jpg resized 1920x1080",
+    "mosaic 1920x1080",
+)
+# Fewest, wanted and most in a picture. A drawn picture has one to nine shapes, and the demo model finds those.
+DETECTIONS = {"demo": (1, 9, 300), "random": (20, 100, 300)}
 PAD_VALUE = 114
 SCORE_TOLERANCE = 1e-4
-# Convention v2: two roundings may differ only where the unrounded edge lies this near to a tie, in pixels of the picture.
+# Convention v2: two roundings may differ only where the unrounded edge lies this near to a tie, in pixels of the
+# picture.
 TIE_BAND = 0.01
-# Convention ultralytics: boxes are not rounded; in pixels of the network's input, divided by the scale for those of the picture.
-BOX_TOLERANCE = 0.02
+# Convention ultralytics: boxes are not rounded; in pixels of the network's input, divided by the scale for those of the
+# picture.
+BOX_TOLERANCE = 0.05
 
 
 @dataclass
@@ -46,30 +58,38 @@ class Models:
     ultralytics: YOLO
     network: onnxruntime.InferenceSession
     image_size: tuple[int, int]
+    pictures: list[Picture]
+    detections: tuple[int, int, int]
 
     def prediction(self, picture: Picture, rounding: str):
-        """What the peers' network gives for a picture, float32 [4 + class count, anchors], and the placement of the picture."""
+        """What the peers' network gives for a picture, float32 [4 + class count, anchors], and its placement."""
         placement = ops.plan_placement(*picture.pixels.shape[:2], size=self.image_size, rounding=rounding)
-        network_input = ops.preprocess([picture.pixels], [placement], size=self.image_size, swap_channels=True, pad_value=PAD_VALUE)
+        network_input = ops.preprocess(
+            [picture.pixels], [placement], size=self.image_size, swap_channels=True, pad_value=PAD_VALUE
+        )
         return self.network.run(None, {"images": network_input})[0][0], placement
 
 
 @pytest.fixture(scope="session", params=MODELS)
-def models(request, tmp_path_factory, pictures) -> Models:
+def models(request, tmp_path_factory) -> Models:
     folder = tmp_path_factory.mktemp("model")
-    if request.param == "demo":
+    kind = request.param.split()[0]
+    pictures = drawn_pictures() if kind == "demo" else awkward_pictures()
+    if kind == "demo":
         weights = DEMO_WEIGHTS
     else:
         _, scale, size, class_count, _ = request.param.replace(",", "").split()
-        pixels = [picture.pixels for picture in pictures[:8:2]]
+        pixels = [picture.pixels for picture in pictures if picture.name in SHARPEST]
         yolo = rescaled_yolov8(scale, int(class_count), seed=0, image_size=int(size), pictures=pixels)
         weights = save_safetensors(yolo, folder / "random.safetensors")
     exported = decoded_onnx(weights, folder)
     built = [folder / "ours.onnx", folder / "ours-decoded.onnx"]
     for source, path in zip((weights, exported), built, strict=True):
-        build(source, path, BuildOptions(pad_value=PAD_VALUE))
+        build(source, path, BuildOptions(preprocessing=Preprocessing(pad_value=PAD_VALUE)))
     metadata = read_model_metadata(built[0])
-    package = make_package(folder / "package", exported, metadata.names, metadata.image_size, padding_value=PAD_VALUE)
+    package = make_package(
+        folder / "package", exported, metadata.class_names, metadata.image_size, padding_value=PAD_VALUE
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     return Models(
@@ -78,15 +98,17 @@ def models(request, tmp_path_factory, pictures) -> Models:
         YOLO(exported, task="detect", verbose=False),
         onnxruntime.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"]),
         metadata.image_size,
+        pictures,
+        DETECTIONS[kind],
     )
 
 
-def test_v2_equals_inference_models(models, pictures, figure, request):
+def test_v2_equals_inference_models(models, figure, request):
     compared = detections = moved = apart = 0
     score_difference = 0.0
-    for picture in pictures:
+    for picture in models.pictures:
         prediction, placement = models.prediction(picture, "truncate")
-        thresholds = clear_thresholds(prediction, default_iou_threshold=0.3)
+        thresholds = clear_thresholds(prediction, (0.4, 0.3), models.detections)
         if thresholds is None:
             continue
         options = {"confidence": thresholds.confidence, "iou_threshold": thresholds.iou_threshold}
@@ -109,18 +131,19 @@ def test_v2_equals_inference_models(models, pictures, figure, request):
         compared, detections = compared + 1, detections + len(expected.scores)
     assert compared >= 20
     figure(
-        f"pipeline v2, {request.node.callspec.params['models']}: {compared} pictures, {detections} detections as inference-models; "
+        f"pipeline v2, {request.node.callspec.params['models']}: {compared} pictures, {detections} detections "
+        f"as inference-models; "
         f"scores within {score_difference:.1e}, {apart} of {8 * detections} edges one pixel apart at a tie, "
-        f"{moved} of {2 * detections} places swapped between equal scores"
+        f"{moved} places swapped"
     )
 
 
-def test_ultralytics_convention_equals_ultralytics(models, pictures, figure, request):
+def test_ultralytics_convention_equals_ultralytics(models, figure, request):
     compared = detections = moved = 0
     score_difference = box_difference = 0.0
-    for picture in pictures:
+    for picture in models.pictures:
         prediction, placement = models.prediction(picture, "half_to_even")
-        thresholds = clear_thresholds(prediction, default_iou_threshold=0.7)
+        thresholds = clear_thresholds(prediction, (0.25, 0.7), models.detections)
         if thresholds is None:
             continue
         (peer,) = models.ultralytics.predict(
@@ -150,7 +173,8 @@ def test_ultralytics_convention_equals_ultralytics(models, pictures, figure, req
         compared, detections = compared + 1, detections + len(expected.scores)
     assert compared >= 20
     figure(
-        f"pipeline ultralytics, {request.node.callspec.params['models']}: {compared} pictures, {detections} detections as YOLO.predict; "
+        f"pipeline ultralytics, {request.node.callspec.params['models']}: {compared} pictures, {detections} detections "
+        f"as YOLO.predict; "
         f"scores within {score_difference:.1e}, boxes within {box_difference:.1e} network pixels, "
-        f"{moved} of {2 * detections} places swapped between equal scores"
+        f"{moved} places swapped"
     )

@@ -1,4 +1,5 @@
-"""The preprocess ops give the bytes of OpenCV, and the network inputs of inference-models and ultralytics, without a difference."""
+"""The preprocess ops give the bytes of OpenCV, and the network inputs of inference-models and ultralytics, without a
+difference."""
 
 from __future__ import annotations
 
@@ -15,11 +16,12 @@ from ultralytics.data.augment import LetterBox
 
 from rfkernels import ops
 
-# (height, width): one pixel, one row, one column, strips, exactly the network's size, exactly twice and three times it, odd, one more
-# or less, and 77, where 77 * (640 / 77) is a hair below 640 in float64.
+# (height, width): one pixel, one row, one column, strips, exactly the network's size, exactly twice and three times it,
+# odd, one more or less, and 77, where 77 * (640 / 77) is a hair below 640 in float64.
 AWKWARD_SHAPES = (
-    (1, 1), (1, 640), (640, 1), (1, 2), (2, 1), (1, 4000), (4000, 1), (2, 2), (3, 5), (640, 640), (1280, 1280), (1280, 640), (1920, 1920),
-    (1279, 1281), (639, 640), (641, 640), (480, 641), (721, 1281), (1080, 1920), (361, 719), (51, 77), (77, 77), (303, 200), (3000, 7),
+    (1, 1), (1, 640), (640, 1), (1, 2), (2, 1), (1, 4000), (4000, 1), (2, 2), (3, 5), (640, 640), (1280, 1280), (1280,
+    640), (1920, 1920), (1279, 1281), (639, 640), (641, 640), (480, 641), (721, 1281), (1080, 1920), (361, 719), (51,
+    77), (77, 77), (303, 200), (3000, 7),
 )  # fmt: skip
 SIZES = ((640, 640), (320, 416), (96, 64))
 RANDOM_SHAPES = 200
@@ -38,7 +40,7 @@ def noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def letterbox_of_opencv(image: np.ndarray, size: tuple[int, int], rounding: str, pad_value: int) -> np.ndarray:
-    """cv2.resize and a border, with the sizes of specs/v2-api.md 5.5 ("truncate") or specs/yolov8.md A.7 ("half_to_even")."""
+    """cv2.resize and a border, of the sizes that inference-models ("truncate") or ultralytics ("half_to_even") have."""
     height, width = image.shape[:2]
     scale = min(size[0] / height, size[1] / width)
     if rounding == "truncate":
@@ -62,12 +64,19 @@ def test_letterbox_equals_opencv(size, rounding, rng, figure):
         actual = ops.letterbox(image, size=size, rounding=rounding, pad_value=114, dtype="uint8")
         np.testing.assert_array_equal(actual, expected.transpose(2, 0, 1), err_msg=f"{width}x{height} to {size}")
         as_float = ops.letterbox(image, size=size, rounding=rounding, pad_value=114, swap_channels=True)
-        np.testing.assert_array_equal(as_float, expected[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+        np.testing.assert_array_equal(
+            as_float, expected[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        )
         compared += 1
-    figure(f"letterbox {size[1]}x{size[0]} {rounding}: {compared} shapes, 0 bytes differ from cv2.resize (OpenCV {cv2.__version__})")
+    figure(
+        f"letterbox {size[1]}x{size[0]} {rounding}: {compared} shapes, 0 bytes differ "
+        f"from cv2.resize (OpenCV {cv2.__version__})"
+    )
 
 
-def peer_definition(mode: str, size: tuple[int, int], pad_value: int = 127, color_mode: str = "rgb") -> NetworkInputDefinition:
+def peer_definition(
+    mode: str, size: tuple[int, int], pad_value: int = 127, color_mode: str = "rgb"
+) -> NetworkInputDefinition:
     return NetworkInputDefinition(
         training_input_size={"height": size[0], "width": size[1]},
         dynamic_spatial_size_supported=False,
@@ -144,7 +153,10 @@ def test_static_crop_equals_that_of_inference_models(rng, figure):
         crop = {"enabled": True, "x_min": x_min, "x_max": x_max, "y_min": y_min, "y_max": y_max}
         expected, peer_placement = peer_input(image, peer_definition("letterbox", (320, 416)), {"static-crop": crop})
         placement = ops.plan_placement(
-            height, width, size=(320, 416), static_crop=ops.StaticCrop(x_min=x_min, x_max=x_max, y_min=y_min, y_max=y_max)
+            height,
+            width,
+            size=(320, 416),
+            static_crop=ops.StaticCrop(x_min=x_min, x_max=x_max, y_min=y_min, y_max=y_max),
         )
         actual = ops.preprocess([image], [placement], size=(320, 416), swap_channels=True, pad_value=127)[0]
         np.testing.assert_array_equal(actual, expected, err_msg=f"{width}x{height} cropped by {crop}")
@@ -156,7 +168,7 @@ def test_static_crop_equals_that_of_inference_models(rng, figure):
 
 
 def unresized(image: np.ndarray, preprocessing: dict) -> np.ndarray:
-    """What grayscale and contrast of inference-models make of an image: stretched to the size that it has, colours as they were."""
+    """What grayscale and contrast of inference-models make of an image: stretched to the size that it has."""
     definition = peer_definition("stretch", image.shape[:2], color_mode="bgr")
     tensor, _ = peer_input(image, definition.model_copy(update={"scaling_factor": None}), preprocessing)
     return tensor.transpose(1, 2, 0)
@@ -164,7 +176,11 @@ def unresized(image: np.ndarray, preprocessing: dict) -> np.ndarray:
 
 def test_grayscale_equals_that_of_inference_models(figure):
     levels = np.arange(0, 256, 5)
-    colors = np.stack(np.meshgrid(np.arange(256), np.arange(256), levels, indexing="ij"), -1).reshape(256, -1, 3).astype(np.uint8)
+    colors = (
+        np.stack(np.meshgrid(np.arange(256), np.arange(256), levels, indexing="ij"), -1)
+        .reshape(256, -1, 3)
+        .astype(np.uint8)
+    )
     np.testing.assert_array_equal(ops.grayscale(colors), unresized(colors, {"grayscale": {"enabled": True}}))
     figure(f"grayscale: {colors.size // 3} colours, 0 bytes differ from inference-models")
 
