@@ -1,4 +1,5 @@
-"""Peer: the YOLOv8 class of `inference-models` through ONNX Runtime on the CPU, which runs in fp32 and in nothing else."""
+"""Peer: the YOLOv8 class of `inference-models` through ONNX Runtime on the CPU, which runs in fp32 and in nothing
+else."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Model packages for `inference-models`, the peer that defines the v2 convention, made and loaded without a network.
 
 `inference-models` loads a folder of five files: what the model is (model_config.json), how its input is prepared
-(inference_config.json), the names of its classes and an ONNX file that decodes its boxes itself. `make_package` writes such a folder,
-`load_package` gives the model with its ONNX Runtime session on the CPU.
+(inference_config.json), the names of its classes and an ONNX file that decodes its boxes itself. `make_package` writes
+such a folder, `load_package` gives the model with its ONNX Runtime session on the CPU.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ def make_package(
 
     Args:
         directory: where to; made if it is not there.
-        decoded_onnx_path: ONNX file with the output [1, 4 + class count, anchors]: cx, cy, w, h in input pixels, then scores.
+        decoded_onnx_path: ONNX file with the output [1, 4 + class count, anchors]: cx, cy, w, h in input pixels, then
+            scores.
         class_names: one per class, in order.
         input_size: (height, width) of the network's input in pixels.
         resize_mode: one of `RESIZE_MODES`.
         padding_value: 0..255, grey of the letterbox; None leaves it to the peer, which takes 0.
-        image_preprocessing: static crop, grayscale and contrast in the peer's own words, for instance {"grayscale": {"enabled": True}}.
+        image_preprocessing: static crop, grayscale and contrast in the peer's own words, for instance {"grayscale":
+            {"enabled": True}}.
     Returns:
         `directory`.
     """
@@ -72,8 +74,8 @@ def load_package(directory: Path, threads: int | None = None) -> Any:
         directory: a folder made by `make_package`.
         threads: how many threads ONNX Runtime may use for one picture; None leaves it its default, all cores.
     Returns:
-        A model: `model(image, confidence=, iou_threshold=, max_detections=, class_agnostic_nms=)` gives a list with one `Detections`
-        (xyxy int32 [n, 4], class_id int32 [n], confidence float32 [n]) for a uint8 BGR [h, w, 3] image.
+        A model: `model(image, confidence=, iou_threshold=, max_detections=, class_agnostic_nms=)` gives a list with one
+        `Detections` (xyxy int32 [n, 4], class_id int32 [n], confidence float32 [n]) for a uint8 BGR [h, w, 3] image.
     """
     import onnxruntime
     import torch
@@ -86,7 +88,8 @@ def load_package(directory: Path, threads: int | None = None) -> Any:
         session_options.intra_op_num_threads = threads
         return original(*arguments, sess_options=session_options, **options)
 
-    # The package has no field for a thread count and the class passes no session options: they are added where it makes its session.
+    # The package has no field for a thread count and the class passes no session options: they are added where it makes
+    # its session.
     if threads is not None:
         onnxruntime.InferenceSession = with_threads
     try:

@@ -32,8 +32,8 @@ def make_runner(
     Args:
         weights: a .pt of ultralytics or a .safetensors (`benchmarks.peers.weights`).
         threads: for OpenVINO and for torch, which does the suppression.
-        precision: "default" is what a user of ultralytics gets: bf16 where the CPU has it. "fp32" adds the one setting for which
-            ultralytics has no option of its own.
+        precision: "default" is what a user of ultralytics gets: bf16 where the CPU has it. "fp32" adds the one setting
+            for which ultralytics has no option of its own.
     """
     silence_peers()
     import torch

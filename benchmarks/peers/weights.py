@@ -1,4 +1,5 @@
-"""The same weights for a peer: an ultralytics model, or an ONNX file that decodes its own boxes, from a checkpoint that rfkernels reads."""
+"""The same weights for a peer: an ultralytics model, or an ONNX file that decodes its own boxes, from a checkpoint that
+rfkernels reads."""
 
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ def peer_checkpoint(weights: Path, folder: Path) -> Path:
     """A .pt that ultralytics loads, with the weights of a YOLOv8 detector in float32.
 
     Args:
-        weights: a .pt of ultralytics, which is given back as it is, or .safetensors with the names of a YOLOv8 state dict, folded
-            (`model.0.conv.bias`) or not (`model.0.bn.weight`), and with `names` and `imgsz` as JSON in its metadata.
+        weights: a .pt of ultralytics, which is given back as it is, or .safetensors with the names of a YOLOv8 state
+            dict, folded (`model.0.conv.bias`) or not (`model.0.bn.weight`), and with `names` and `imgsz` as JSON in its
+            metadata.
         folder: where to write.
     Raises:
         ValueError: another kind of file.
@@ -74,7 +76,8 @@ def load_peer(checkpoint: Path) -> YOLO:
 
 
 def decoded_onnx(weights: Path, folder: Path) -> Path:
-    """The ONNX file ultralytics exports from these weights, fp32: input `images`, output `output0` [1, 4 + class count, anchors].
+    """The ONNX file ultralytics exports from these weights, fp32: input `images`, output `output0` [1, 4 + class count,
+    anchors].
 
     An .onnx is given back as it is.
     """

@@ -1,7 +1,8 @@
-"""Comparisons with peers: OpenCV, torchvision, ultralytics and inference-models, each the installed package, run and not copied.
+"""Comparisons with peers: OpenCV, torchvision, ultralytics and inference-models, each the installed package, run and
+not copied.
 
-`make parity` makes the environment (requirements*.txt beside this file) and runs this folder. Nothing here is fetched from a network:
-the peers are told so before they are imported.
+`make parity` makes the environment (requirements*.txt beside this file) and runs this folder. Nothing here is fetched
+from a network: the peers are told so before they are imported.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 
 _scratch = tempfile.TemporaryDirectory(prefix="rfkernels-parity-")
 
-# Both peers read their settings when they are imported, and write folders of their own: into the scratch folder with them.
+# Both peers read their settings when they are imported, and write folders of their own: into the scratch folder with
+# them.
 os.environ.update(
     YOLO_OFFLINE="1",
     YOLO_AUTOINSTALL="false",
+    YOLO_VERBOSE="false",
     YOLO_CONFIG_DIR=_scratch.name,
     OFFLINE_MODE="True",
     METRICS_ENABLED="False",
@@ -27,13 +30,14 @@ os.environ.update(
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
+# For models.demo, which is not installed. Last, so that the installed rfkernels is the one that is tested.
+sys.path.append(str(Path(__file__).parents[2]))
 
 # In offline mode inference-models insists on being imported before ultralytics.
 import inference_models  # noqa: E402, F401
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from pictures import Picture, awkward_pictures  # noqa: E402
 
 _figures: list[str] = []
 
@@ -45,13 +49,8 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def figure() -> Callable[[str], None]:
-    """Call it with one line: what was compared and what came out. All lines are printed together at the end of the run."""
+    """Call it with one line: what was compared and what came out. All are printed together at the end of the run."""
     return _figures.append
-
-
-@pytest.fixture(scope="session")
-def pictures() -> list[Picture]:
-    return awkward_pictures()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,9 +1,11 @@
-"""`rfkernels.ops.nms` equals `torchvision.ops.batched_nms` (issue: >= 500 random sets, clustered and adversarial ones too).
+"""`rfkernels.ops.nms` equals `torchvision.ops.batched_nms` (issue: >= 500 random sets, clustered and adversarial ones
+too).
 
-batched_nms keeps classes apart by moving each class's boxes by class * (largest coordinate + 1), or, above 1,000 boxes on a CPU, by
-looping over the classes. The first is exact only where the moved coordinates are still exact in float32, so all coordinates here are
-multiples of 1/8 below 1,024 and not negative: with 80 classes they stay below 2**17, 17 + 3 bits of the 24 there are. The second sorts
-its survivors with an unstable sort, so equal scores are put in the order of their index before they are compared.
+batched_nms keeps classes apart by moving each class's boxes by class * (largest coordinate + 1), or, above 1,000 boxes
+on a CPU, by looping over the classes. The first is exact only where the moved coordinates are still exact in float32,
+so all coordinates here are multiples of 1/8 below 1,024 and not negative: with 80 classes they stay below 2**17, 17 + 3
+bits of the 24 there are. The second sorts its survivors with an unstable sort, so equal scores are put in the order of
+their index before they are compared.
 """
 
 from __future__ import annotations
@@ -118,7 +120,8 @@ def test_nms_equals_torchvision_on_random_sets(layout, rng, figure):
         sets, boxes_seen, boxes_kept = sets + 1, boxes_seen + count, boxes_kept + len(expected)
     assert boxes_kept < boxes_seen, "nothing was suppressed: the sets prove nothing"
     figure(
-        f"nms {layout.__name__}: {sets} sets, {boxes_seen} boxes, {boxes_kept} kept: 0 differences from torchvision.ops.batched_nms"
+        f"nms {layout.__name__}: {sets} sets, {boxes_seen} boxes, {boxes_kept} kept: "
+        "0 differences from torchvision.ops.batched_nms"
     )
 
 
@@ -139,7 +142,8 @@ def test_nms_equals_torchvision_on_a_knife_edge(figure):
             outcomes[len(expected)] += 1
     assert len(outcomes) == 2, f"all on one side ({outcomes}): not a knife edge"
     figure(
-        f"nms knife edge: {outcomes.total()} pairs of IoU n/d at n/d, {outcomes[1]} suppressed, {outcomes[2]} kept: 0 differences"
+        f"nms knife edge: {outcomes.total()} pairs of IoU n/d at n/d, {outcomes[1]} suppressed, "
+        f"{outcomes[2]} kept: 0 differences"
     )
 
 

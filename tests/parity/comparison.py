@@ -1,0 +1,84 @@
+"""Detections of two pipelines, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Detected:
+    """boxes float [n, 4], x1 y1 x2 y2 in pixels of the picture; scores float32 [n]; class_ids int [n]; by descending
+    score."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    class_ids: np.ndarray
+
+
+def of_response(response) -> Detected:
+    """Corners and scores of a V2 response."""
+    predictions = response.predictions
+    centres = np.array([(p.x, p.y) for p in predictions], np.float64).reshape(-1, 2)
+    sizes = np.array([(p.width, p.height) for p in predictions], np.float64).reshape(-1, 2)
+    return Detected(
+        np.concatenate([centres - sizes / 2, centres + sizes / 2], 1),
+        np.array([p.confidence for p in predictions], np.float32),
+        np.array([p.class_id for p in predictions], np.int64),
+    )
+
+
+def in_the_order_of(actual: Detected, expected: Detected, score_tolerance: float, picture: str) -> tuple[Detected, int]:
+    """`actual` sorted as `expected` is, and how many detections had to move for it.
+
+    Two scores nearer to each other than the two engines' difference may stand in either order; that is the only move
+    allowed, so that afterwards everything is compared place by place.
+    """
+    count = len(expected.scores)
+    assert len(actual.scores) == count, f"{picture}: {len(actual.scores)} detections, expected {count}"
+    free = list(range(count))
+    places = []
+    for index in range(count):
+        for candidate in free:
+            same_class = actual.class_ids[candidate] == expected.class_ids[index]
+            near = abs(float(actual.scores[candidate]) - float(expected.scores[index])) <= score_tolerance
+            if same_class and near and np.abs(actual.boxes[candidate] - expected.boxes[index]).max() <= 1.5:
+                free.remove(candidate)
+                places.append(candidate)
+                break
+        else:
+            raise AssertionError(
+                f"{picture}: detection {index} of {count} has no partner: class {expected.class_ids[index]}, "
+                f"score {expected.scores[index]}, box {expected.boxes[index].tolist()}; "
+                f"in its place: class {actual.class_ids[index]}, score {actual.scores[index]}, "
+                f"box {actual.boxes[index].tolist()}"
+            )
+    moved = sum(place != index for index, place in enumerate(places))
+    return Detected(actual.boxes[places], actual.scores[places], actual.class_ids[places]), moved
+
+
+def unrounded_edges(prediction: np.ndarray, expected: Detected, placement, size: tuple[int, int]) -> np.ndarray:
+    """Edges in pixels of the picture, before rounding and after clamping, of detections found in a network output:
+    float64 [n, 4].
+
+    Args:
+        prediction: float32 [4 + class count, anchors] that `expected` was made from: a detection is found by its score
+            and class.
+        placement: left, top, scale_x, scale_y of the picture in the network's input.
+        size: (height, width) of the picture.
+    """
+    centres, sizes = prediction[:2].T.astype(np.float64), prediction[2:4].T.astype(np.float64)
+    offset = np.array([placement.left, placement.top] * 2)
+    scale = np.array([placement.scale_x, placement.scale_y] * 2)
+    edges = (np.concatenate([centres - sizes / 2, centres + sizes / 2], 1) - offset) / scale
+    edges = np.clip(edges, 0, np.array([size[1], size[0]] * 2))
+    scores = prediction[4:]
+    found = []
+    for score, class_id, box in zip(expected.scores, expected.class_ids, expected.boxes, strict=True):
+        anchors = np.flatnonzero(scores[class_id] == score)
+        assert len(anchors), (
+            f"no anchor has the score {score} for class {class_id}: not the output that the peer's result came from"
+        )
+        found.append(edges[anchors[np.abs(edges[anchors] - box).max(1).argmin()]])
+    return np.array(found).reshape(-1, 4)
