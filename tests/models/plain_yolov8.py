@@ -1,7 +1,7 @@
 """YOLOv8 detect in plain NumPy, written from the description of its blocks: what the emitted graphs are held to.
 
-Batch normalisation is computed as it is defined, C2f splits its halves, and every kernel is a sum over its taps; nothing
-is shared with the code under test.
+Batch normalisation is computed as it is defined, C2f splits its halves, and every kernel is a sum over its taps.
+Nothing is shared with the code under test.
 """
 
 import numpy as np

@@ -28,8 +28,8 @@ def run(model, images):
     return {output.get_any_name(): result[output] for output in compiled.outputs}
 
 
-# A random network amplifies rounding errors, the deeper the more: float32 engines differ from float64 by up to 1.4e-3 of
-# the largest value on pictures this small. A wrong block changes outputs by about their own size.
+# A random network amplifies rounding errors, the deeper the more: float32 engines differ from float64 by up to 1.4e-3
+# of the largest value on pictures this small. A wrong block changes outputs by about their own size.
 TOLERANCE = 5e-3
 
 

@@ -2,7 +2,7 @@
 
 A freshly initialised YOLOv8 gives constant outputs: the signal has a standard deviation of 2e-7 half way down, so a
 comparison on it proves nothing. Here every BatchNorm gets random statistics, and every convolution is rescaled, in the
-order in which the network runs, so that each of its channels has the variance its BatchNorm expects on a real
+order in which the network runs, so that each of its channels is as strong as its BatchNorm expects on a real
 photograph. The class biases are then shifted until a stated number of detections passes the threshold.
 
 All numbers are rounded to float16 at the end, so that the half precision .pt, the state dict, the .safetensors and the
@@ -199,19 +199,18 @@ def _randomise(model: DetectionModel, generator: torch.Generator) -> None:
 
 
 def _rescale_layer_by_layer(model: DetectionModel, images: torch.Tensor, generator: torch.Generator) -> None:
-    """One forward pass; each convolution is rescaled, just before it runs, to the variance its BatchNorm expects."""
+    """One forward pass; each convolution is rescaled, just before it runs, to the strength its BatchNorm expects."""
 
     def channel_spread(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         values = output.transpose(0, 1).flatten(1)
         return values.mean(1), values.std(1, unbiased=False).clamp_min(1e-12)
 
     def before_block(block: Conv, inputs: tuple[torch.Tensor]) -> None:
-        mean, spread = channel_spread(block.conv(inputs[0]))
         expected = block.bn.running_var.sqrt()
-        block.conv.weight.mul_((expected / spread).view(-1, 1, 1, 1))
-        # A channel whose mean is many deviations away from the stored one would be constant after SiLU.
-        offset = torch.randn(mean.shape, generator=generator) * 0.3
-        block.bn.running_mean.copy_(mean * expected / spread + offset * expected)
+        strength = block.conv(inputs[0]).square().mean((0, 2, 3)).sqrt().clamp_min(1e-12)
+        block.conv.weight.mul_((expected / strength).view(-1, 1, 1, 1))
+        # Means stay in the signal: were they taken away, rounding errors would grow from layer to layer.
+        block.bn.running_mean.copy_(torch.randn(expected.shape, generator=generator) * 0.3 * expected)
 
     def before_head_convolution(convolution: torch.nn.Conv2d, inputs: tuple[torch.Tensor]) -> None:
         mean, spread = channel_spread(torch.nn.functional.conv2d(inputs[0], convolution.weight))
