@@ -6,10 +6,11 @@ import msgspec
 import orjson
 import pydantic
 import pytest
-from inference.core.entities.requests import inference as their_requests
-from inference.core.entities.responses import inference as their_responses
+from inference_entities import requests_module, responses_module
 
 from rfkernels import schema
+
+their_requests, their_responses = requests_module(), responses_module()
 
 # Fields of theirs that never go over the wire.
 INTERNAL = {"stream_pipeline_context_id"}
