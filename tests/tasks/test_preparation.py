@@ -70,9 +70,7 @@ def test_crop_then_grayscale_then_contrast_then_resize(bgr):
     assert (placement.crop.x, placement.crop.y, placement.crop.width, placement.crop.height) == (7, 25, 62, 50)
     enhanced = contrast_definition(definition.grayscale(cropped), kind="stretching")
     whole = definition.Rectangle(0, 0, 62, 50)
-    expected = definition.preprocess(
-        [enhanced], [definition.plan_stretch(whole, *SIZE)], size=SIZE, swap_channels=True
-    )
+    expected = definition.preprocess([enhanced], [definition.plan_stretch(whole, *SIZE)], size=SIZE, swap_channels=True)
     np.testing.assert_array_equal(destination, expected)
 
 
