@@ -19,6 +19,8 @@ TEST_SOURCES := $(shell find tests/csrc -type f)
 DEMO_WEIGHTS := models/demo/yolov8n-shapes-320.safetensors
 
 .DELETE_ON_ERROR:
+# The targets share one environment: two pips at once would break it.
+.NOTPARALLEL:
 .PHONY: demo test test-native test-python parity fuzz lint format clean
 
 # An environment with what builds the package. Without isolation the native build is incremental.
@@ -27,7 +29,7 @@ define make_environment
 	    || { echo "rfkernels needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' \
 	    || { echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	@command -v c++ >/dev/null || { echo "No C++ compiler found. On Debian and Ubuntu: apt-get install g++"; exit 1; }
+	@command -v c++ > /dev/null || { echo "No C++ compiler found. On Debian and Ubuntu: apt-get install g++"; exit 1; }
 	@echo "Setting up $(1) ..."
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python $(PIP_INSTALL) "scikit-build-core>=0.11" "pybind11>=2.13,<4" "cmake>=3.21" "ninja>=1.10"
@@ -42,13 +44,16 @@ $(VENV)/package: $(VENV)/made $(PACKAGE_SOURCES)
 	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build]"
 	@touch $@
 
-$(VENV)/test-tools: $(VENV)/package pyproject.toml
+# Each of these holds all of the one before it, so it stands for that one too.
+$(VENV)/test-tools: $(VENV)/made $(PACKAGE_SOURCES)
+	@echo "Building and installing rfkernels and what its tests need ..."
 	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test]"
-	@touch $@
+	@touch $(VENV)/package $@
 
-$(VENV)/lint-tools: $(VENV)/test-tools pyproject.toml
+$(VENV)/lint-tools: $(VENV)/made $(PACKAGE_SOURCES)
+	@echo "Building and installing rfkernels, what its tests need, and the linters ..."
 	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test,lint]"
-	@touch $@
+	@touch $(VENV)/package $(VENV)/test-tools $@
 
 build/demo/yolov8n-shapes-320.onnx: $(DEMO_WEIGHTS) $(VENV)/package
 	@mkdir -p $(@D)
