@@ -28,7 +28,7 @@ from rfkernels.builder import BuildOptions, build
 from rfkernels.model_metadata import Preprocessing, read_model_metadata
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "models" / "demo" / "yolov8n-shapes-320.safetensors"
-MODELS = ("demo", "random n 640, 80 classes", "random n 320, 3 classes", "random s 320, 20 classes")
+MODELS = ("demo", "random n 640, 80 classes", "random n 320, 3 classes", "random n 416, 20 classes")
 # The variances of a random model are set on these. A picture of more contrast than those drives every layer beyond the
 # variance it was made for, and from layer to layer the rounding errors of fp32 grow with it.
 SHARPEST = (

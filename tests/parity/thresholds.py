@@ -75,14 +75,19 @@ def _suppression_margin(
 ) -> tuple[int, float]:
     """How many boxes are kept, and how far the overlap nearest to the threshold is from it, of those that decide.
 
-    A box's fate hangs on its largest overlap with the kept boxes of its class that are surer than it.
+    A box's fate hangs on its largest overlap with the kept boxes of its class that are surer than it. Those that are
+    surer by less than two engines differ do not count for a box that is dropped: in the other engine it may come first.
     """
     if not len(boxes):
         return 0, 0.0
-    corners = torch.from_numpy(boxes.astype(np.float64))
-    classes = torch.from_numpy(class_ids)
-    kept = batched_nms(corners, torch.from_numpy(scores.astype(np.float64)), classes, iou_threshold)
-    overlaps = box_iou(corners, corners[kept])
+    corners, classes = torch.from_numpy(boxes.astype(np.float64)), torch.from_numpy(class_ids)
+    sure = torch.from_numpy(scores.astype(np.float64))
+    kept = batched_nms(corners, sure, classes, iou_threshold)
+    is_kept = torch.zeros(len(boxes), dtype=torch.bool)
+    is_kept[kept] = True
+    overlaps = torch.where(classes[:, None] == classes[kept][None, :], box_iou(corners, corners[kept]), 0.0)
     surer = torch.arange(len(boxes))[:, None] > kept[None, :]  # Sorted by score: a lower index is surer.
-    deciding = torch.where(surer & (classes[:, None] == classes[kept][None, :]), overlaps, 0.0).amax(1)
-    return len(kept), float((deciding - iou_threshold).abs().min())
+    clearly_surer = sure[kept][None, :] - sure[:, None] > SMALLEST_SCORE_GAP
+    room = iou_threshold - torch.where(surer, overlaps, 0.0).amax(1)
+    excess = torch.where(clearly_surer, overlaps, 0.0).amax(1) - iou_threshold
+    return len(kept), float(torch.where(is_kept, room, excess).min())
