@@ -269,10 +269,10 @@ class _Fields:
 
     def text(self, name: str, choices: tuple[str, ...] | None = None, longest: int = 1000) -> str:
         value = self.take(name)
-        if not isinstance(value, str) or len(value) > longest or (choices is not None and value not in choices):
+        if not _is_text(value, longest) or (choices is not None and value not in choices):
             expected = f"a text of at most {longest} characters" if choices is None else "one of " + ", ".join(choices)
             raise self.fail(name, value, expected)
-        return value
+        return str(value)
 
     def optional_text(self, name: str, choices: tuple[str, ...]) -> str | None:
         value = self.take(name)
@@ -285,7 +285,7 @@ class _Fields:
         if not isinstance(values, list) or not 1 <= len(values) <= most:
             raise self.fail(name, values, f"a list of 1 to {most} texts")
         for value in values:
-            if not isinstance(value, str) or len(value) > 1000:
+            if not _is_text(value, 1000):
                 raise self.fail(name, value, "texts of at most 1000 characters")
         return tuple(values)
 
@@ -341,7 +341,7 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
     task = fields.text("task", TASKS)
     family = fields.text("family")
     scale = fields.take("scale")
-    if scale is not None and (not isinstance(scale, str) or len(scale) > 10):
+    if scale is not None and not _is_text(scale, 10):
         raise fields.fail("scale", scale, "a short text or null")
     class_names = fields.texts("names", _LARGEST_CLASS_COUNT)
     stride = fields.integer("stride", 1, 1024)
@@ -394,6 +394,11 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
         convention=convention,
         preprocessing=preprocessing,
     )
+
+
+def _is_text(value: object, longest: int) -> bool:
+    """Whether a value is a text that can be printed anywhere: JSON can also spell half a surrogate pair."""
+    return isinstance(value, str) and len(value) <= longest and not any("\ud800" <= one <= "\udfff" for one in value)
 
 
 def _is_finite_number(value: object) -> bool:

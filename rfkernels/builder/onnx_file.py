@@ -108,6 +108,8 @@ def _check_self_contained(model: onnx.ModelProto) -> None:
             raise CheckpointError(
                 f"ONNX tensor {tensor.name[:80]!r}: its data lies in another file; export into one file"
             )
+        if any(length < 0 for length in tensor.dims):
+            raise CheckpointError(f"ONNX tensor {tensor.name[:80]!r}: got a negative length in its shape")
     if len(model.functions) or len(model.graph.sparse_initializer):
         raise CheckpointError("ONNX file: functions and sparse weights are not supported")
 

@@ -48,7 +48,11 @@ def read_safetensors_file(file: BinaryIO, size: int, on_progress: OnProgress | N
             f"not a safetensors file: a header of {header_size} bytes in a file of {size} "
             f"(at most {_LARGEST_HEADER_BYTES})"
         )
-    header = _json(file.read(header_size), "header")
+    try:
+        text = file.read(header_size).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"safetensors header: not valid JSON: {error}") from error
+    header = _json(text, "header")
     if not isinstance(header, dict):
         raise CheckpointError(f"safetensors header: got a {type(header).__name__}, expected an object")
     metadata = header.pop("__metadata__", {})
@@ -78,20 +82,23 @@ def read_safetensors_file(file: BinaryIO, size: int, on_progress: OnProgress | N
         weights=weights,
         task=metadata.get("task"),
         class_names=_class_names(metadata),
-        image_size=image_size_from(_json(metadata["imgsz"].encode(), "imgsz")) if "imgsz" in metadata else None,
+        image_size=image_size_from(_json(metadata["imgsz"], "imgsz")) if "imgsz" in metadata else None,
         stride=_stride(metadata),
     )
 
 
-def _json(data: bytes, what: str) -> Any:  # noqa: ANN401 - whatever the JSON holds; every caller checks it
+def _json(text: str, what: str) -> Any:  # noqa: ANN401 - whatever the JSON holds; every caller checks it
     def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         document = dict(pairs)
         if len(document) != len(pairs):
             raise ValueError("a name is given twice")
+        for value in [*document, *document.values()]:
+            if isinstance(value, str):
+                value.encode()  # Half a surrogate pair, which JSON can spell, is a ValueError here.
         return document
 
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=without_duplicates)
+        return json.loads(text, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"safetensors {what}: not valid JSON: {error}") from error
 
@@ -137,7 +144,7 @@ def _array(name: str, data: bytes, dtype: str, shape: list[int]) -> NDArray[np.f
 def _class_names(metadata: dict[str, str]) -> tuple[str, ...] | None:
     if "names" not in metadata:
         return None
-    names = _json(metadata["names"].encode(), "names")
+    names = _json(metadata["names"], "names")
     if isinstance(names, dict):
         return class_names_by_index(names)
     if not isinstance(names, list):
