@@ -48,7 +48,17 @@ def path(tmp_path):
                 "batch": "dynamic",
                 "output_format": "decoded",
                 "convention": "ultralytics",
-                "preprocessing": Preprocessing("stretch", 0, "bgr", (1.0, 0.5, 0.1), (-1.0, 0.0, 1e-9)),
+                "preprocessing": Preprocessing(
+                    "stretch",
+                    0,
+                    "bgr",
+                    1.5,
+                    (1.0, 0.5, 0.1),
+                    (-1.0, 2.0, 1e-9),
+                    (0.0, 99.5, 10.0, 20.0),
+                    True,
+                    "stretching",
+                ),
             }
         ),
     ],
@@ -68,8 +78,12 @@ def test_the_document_is_the_one_described():
         "resize_mode": "letterbox",
         "pad_value": 114,
         "color_order": "rgb",
-        "scale": [1 / 255] * 3,
-        "offset": [0.0] * 3,
+        "divisor": 255.0,
+        "mean": [0.0] * 3,
+        "std": [1.0] * 3,
+        "static_crop": None,
+        "grayscale": False,
+        "contrast": None,
     }
 
 
@@ -106,9 +120,19 @@ def test_the_document_is_the_one_described():
         ("preprocessing.resize_mode", "squash"),
         ("preprocessing.pad_value", 256),
         ("preprocessing.color_order", "hsv"),
-        ("preprocessing.scale", [1, 1]),
-        ("preprocessing.scale", [1, 1, "1"]),
-        ("preprocessing.offset", [0, 0, 10**400]),
+        ("preprocessing.divisor", 0),
+        ("preprocessing.divisor", "255"),
+        ("preprocessing.mean", [1, 1]),
+        ("preprocessing.mean", [0, 0, 10**400]),
+        ("preprocessing.std", [1, 1, "1"]),
+        ("preprocessing.std", [1, 0, 1]),
+        ("preprocessing.static_crop", [0, 100, 0]),
+        ("preprocessing.static_crop", [50, 50, 0, 100]),
+        ("preprocessing.static_crop", [0, 101, 0, 100]),
+        ("preprocessing.static_crop", [0, 100, 0, True]),
+        ("preprocessing.grayscale", 1),
+        ("preprocessing.contrast", "more"),
+        ("preprocessing.contrast", ["stretching"]),
         ("source.sha256", "0" * 63),
         ("source.sha256", "G" * 64),
         ("source.file", None),
@@ -151,8 +175,8 @@ def test_not_a_number_is_refused():
     document = METADATA.to_json().replace("114", '114, "x": NaN')
     with pytest.raises(ModelFileError, match="unknown field 'x'"):
         ModelMetadata.from_json(document)
-    with pytest.raises(ModelFileError, match="scale"):
-        ModelMetadata.from_json(METADATA.to_json().replace(repr(1 / 255), "NaN"))
+    with pytest.raises(ModelFileError, match="divisor"):
+        ModelMetadata.from_json(METADATA.to_json().replace("255.0", "NaN"))
 
 
 def test_a_file_cut_anywhere_is_refused_or_lacks_its_metadata(path):

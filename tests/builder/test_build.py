@@ -13,7 +13,7 @@ from weight_files import TorchFile, safetensors_bytes, whole_model
 
 from rfkernels.builder import BuildOptions, build
 from rfkernels.errors import CheckpointError, InvalidArgumentError, ModelFileError, RfkernelsError
-from rfkernels.model_metadata import METADATA_KEY, read_model_metadata
+from rfkernels.model_metadata import METADATA_KEY, Preprocessing, read_model_metadata
 
 NAMES = ("cat", "dog", "bird")
 
@@ -66,8 +66,7 @@ def test_options_are_stored_and_override_the_file(weights, output):
         class_names=["a", "b", "c"],
         batch="dynamic",
         convention="ultralytics",
-        resize_mode="stretch",
-        pad_value=0,
+        preprocessing=Preprocessing(resize_mode="stretch", pad_value=0),
     )
     metadata = build(weights, output, options).metadata
     assert metadata.image_size == (32, 96)
@@ -87,8 +86,11 @@ def test_options_are_stored_and_override_the_file(weights, output):
         (BuildOptions(image_size=(64, 64, 64), class_names=NAMES), "image_size"),
         (BuildOptions(image_size=64, class_names=NAMES, batch=0), "batch"),
         (BuildOptions(image_size=64, class_names=NAMES, convention="v9"), "convention"),
-        (BuildOptions(image_size=64, class_names=NAMES, resize_mode="squash"), "resize_mode"),
-        (BuildOptions(image_size=64, class_names=NAMES, pad_value=300), "pad_value"),
+        (
+            BuildOptions(image_size=64, class_names=NAMES, preprocessing=Preprocessing(resize_mode="squash")),
+            "resize_mode",
+        ),
+        (BuildOptions(image_size=64, class_names=NAMES, preprocessing=Preprocessing(pad_value=300)), "pad_value"),
         (BuildOptions(image_size=64, class_names=["", "a" * 1001, "b"]), "names"),
     ],
 )

@@ -3,8 +3,8 @@
     pip install atheris onnx
     python tests/fuzz/fuzz_checkpoint.py -max_total_time=60
 
-Whatever the bytes, a reader may return or raise the library's own error; anything else is a finding. The first byte of an
-input chooses the reader. Without a corpus folder in the arguments, well-formed small files are made to start from.
+Whatever the bytes, a reader may return or raise the library's own error; anything else is a finding. The first byte of
+an input chooses the reader. Without a corpus folder in the arguments, well-formed small files are made to start from.
 """
 
 import io
