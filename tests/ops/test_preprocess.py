@@ -1,5 +1,6 @@
 """The fused kernel against its definition in NumPy: equal bytes, on every instruction set."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -249,6 +250,18 @@ def test_arrays_of_other_libraries(rng):
     expected = reference.letterbox(image, size=CANVAS)
     np.testing.assert_array_equal(ops.letterbox(SharedThroughDlpack(image), size=CANVAS), expected)
     np.testing.assert_array_equal(ops.letterbox(interface, size=CANVAS), expected)
+
+
+def test_arrays_that_were_pickled(rng):
+    image = random_image(rng, 50, 60)
+    received = pickle.loads(pickle.dumps(image))
+    assert received.dtype is not image.dtype  # which is why dtypes are compared by value
+    np.testing.assert_array_equal(ops.letterbox(received, size=CANVAS), reference.letterbox(image, size=CANVAS))
+    np.testing.assert_array_equal(ops.grayscale(received), ops.grayscale(image))
+    out = pickle.loads(pickle.dumps(np.empty((1, 3, *CANVAS), dtype=np.float16)))
+    placement = ops.plan_placement(50, 60, size=CANVAS)
+    ops.preprocess_into(out, [image], [placement])
+    np.testing.assert_array_equal(out, ops.preprocess([image], [placement], size=CANVAS, dtype="float16"))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
