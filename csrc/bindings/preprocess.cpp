@@ -32,7 +32,8 @@ ImageView image_view(const py::array& given, const std::string& name, py::array*
     const bool packed = (given.ndim() == 2 || given.strides(2) == 1 || channels == 1) &&
                         (given.strides(1) == channels || given.shape(1) == 1) &&
                         (given.strides(0) >= given.shape(1) * channels || given.shape(0) == 1);
-    *keeper = packed ? given : py::array_t<std::uint8_t, py::array::c_style>::ensure(given);
+    // The constructor, unlike ensure(), raises when there is no memory for the copy.
+    *keeper = packed ? given : py::array_t<std::uint8_t, py::array::c_style>(given);
     ImageView view;
     view.data = static_cast<const std::uint8_t*>(keeper->data());
     view.height = keeper->shape(0);

@@ -330,6 +330,13 @@ def test_wrong_outputs_are_refused(out, message):
         ops.preprocess_into(out, [IMAGE], [PLACEMENT])
 
 
+def test_an_image_that_cannot_be_copied():
+    everywhere = np.broadcast_to(np.uint8(7), (1 << 24, 1 << 24, 3))  # one byte that would be copied to 768 TiB
+    for op in (ops.grayscale, lambda image: ops.letterbox(image, size=CANVAS)):
+        with pytest.raises(MemoryError):
+            op(everywhere)
+
+
 def test_a_read_only_output_is_refused():
     out = OUT.copy()
     out.flags.writeable = False
