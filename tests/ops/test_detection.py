@@ -1,5 +1,6 @@
 """Detection against its NumPy definition, on every instruction set of this machine."""
 
+import threading
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -206,6 +207,26 @@ def test_nms_takes_any_class_ids(rng):
     wide = ops.nms(boxes, scores, class_ids.astype(np.float64), iou_threshold=0.4, max_detections=400)
     narrow = ops.nms(boxes, scores, class_ids, iou_threshold=0.4, max_detections=400)
     np.testing.assert_array_equal(wide.indices, narrow.indices)
+
+
+def test_nms_of_class_ids_that_another_thread_writes(rng):
+    count = 50_000
+    boxes = clustered_boxes(rng, count)
+    scores = rng.uniform(0, 1, count).astype(np.float32)
+    class_ids = np.zeros(count, np.int32)
+    done = threading.Event()
+
+    def write():
+        while not done.is_set():
+            class_ids[:] = 2**31 - 1
+            class_ids[:] = 0
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(60):  # which classes it sees is left open; that it stays within its memory is not
+        assert len(ops.nms(boxes, scores, class_ids, max_detections=1).indices) == 1
+    done.set()
+    writer.join()
 
 
 def test_nms_says_when_it_cut():
