@@ -29,6 +29,9 @@ ImageView image_view(const py::array& given, const std::string& name, py::array*
         throw py::value_error(name + " has shape " + shape_of(given) +
                               "; give 1 (grey), 3 or 4 (colour, alpha ignored) channels");
     }
+    if (given.size() == 0) {
+        throw py::value_error(name + " has shape " + shape_of(given) + "; sides must be 1 to 2^24 pixels");
+    }
     const bool packed = (given.ndim() == 2 || given.strides(2) == 1 || channels == 1) &&
                         (given.strides(1) == channels || given.shape(1) == 1) &&
                         (given.strides(0) >= given.shape(1) * channels || given.shape(0) == 1);

@@ -388,6 +388,10 @@ def test_one_placement_for_each_image():
         ({"size": (0, 5)}, "size is 0 x 5"),
         ({"size": (1 << 25, 5)}, "sides must be 1 to"),
         ({"height": 0}, "the image is 0 x 9"),
+        (
+            {"width": (1 << 63) - 1, "static_crop": ops.StaticCrop(50, 100, 0, 100)},
+            "the image is 8 x 9223372036854775807 .* sides must be 1 to",
+        ),
         ({"static_crop": ops.StaticCrop(0, 101, 0, 100)}, "x_max of the static crop is 101"),
         ({"static_crop": ops.StaticCrop(0, 100, float("nan"), 100)}, "y_min of the static crop is nan"),
         ({"static_crop": ops.StaticCrop(50, 50, 0, 100)}, "the static crop leaves nothing of an image of 8 x 9"),
@@ -457,3 +461,5 @@ def test_wrong_contrast_and_grayscale_arguments_are_refused():
         ops.grayscale(IMAGE.astype(np.float32))
     with pytest.raises(ValueError, match="sides must be 1 to"):
         ops.contrast(IMAGE[:0], kind="stretching")
+    with pytest.raises(ValueError, match="sides must be 1 to"):
+        ops.grayscale(np.zeros((0, 1 << 62), dtype=np.uint8))
