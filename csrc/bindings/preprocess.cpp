@@ -17,7 +17,7 @@ std::string shape_of(const py::array& array) {
 /// A view of a uint8 array [height, width] or [height, width, channels] with any row pitch. `keeper` is made to hold
 /// the array that is seen: the given one, or a contiguous copy where its pixels do not lie one behind the other.
 ImageView image_view(const py::array& given, const std::string& name, py::array* keeper) {
-    if (!given.dtype().is(py::dtype::of<std::uint8_t>())) {
+    if (!py::isinstance<py::array_t<std::uint8_t>>(given)) {
         throw py::value_error(name + " has dtype " + std::string(py::str(given.dtype())) + "; give uint8");
     }
     if (given.ndim() != 2 && given.ndim() != 3) {
@@ -29,10 +29,14 @@ ImageView image_view(const py::array& given, const std::string& name, py::array*
         throw py::value_error(name + " has shape " + shape_of(given) +
                               "; give 1 (grey), 3 or 4 (colour, alpha ignored) channels");
     }
+    if (given.size() == 0) {
+        throw py::value_error(name + " has shape " + shape_of(given) + "; sides must be 1 to 2^24 pixels");
+    }
     const bool packed = (given.ndim() == 2 || given.strides(2) == 1 || channels == 1) &&
                         (given.strides(1) == channels || given.shape(1) == 1) &&
                         (given.strides(0) >= given.shape(1) * channels || given.shape(0) == 1);
-    *keeper = packed ? given : py::array_t<std::uint8_t, py::array::c_style>::ensure(given);
+    // The constructor, unlike ensure(), raises when there is no memory for the copy.
+    *keeper = packed ? given : py::array_t<std::uint8_t, py::array::c_style>(given);
     ImageView view;
     view.data = static_cast<const std::uint8_t*>(keeper->data());
     view.height = keeper->shape(0);
@@ -43,9 +47,10 @@ ImageView image_view(const py::array& given, const std::string& name, py::array*
 }
 
 DataType data_type_of(const py::dtype& dtype) {
-    if (dtype.is(py::dtype("uint8"))) return DataType::kUint8;
-    if (dtype.is(py::dtype("float16"))) return DataType::kFloat16;
-    if (dtype.is(py::dtype("float32"))) return DataType::kFloat32;
+    // Compared by value: an array that was pickled, by a queue between processes say, has a dtype object of its own.
+    if (dtype.equal(py::dtype("uint8"))) return DataType::kUint8;
+    if (dtype.equal(py::dtype("float16"))) return DataType::kFloat16;
+    if (dtype.equal(py::dtype("float32"))) return DataType::kFloat32;
     throw py::value_error("dtype is " + std::string(py::str(dtype)) + "; give uint8, float16 or float32");
 }
 

@@ -3,10 +3,26 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(RFK_X86_VARIANTS)
+#include <cpuid.h>
+#endif
+
 namespace rfkernels {
 namespace {
 
 constexpr int kAutomatic = -1;
+
+#if defined(RFK_X86_VARIANTS)
+/// GCC before 11 and Clang before 18 do not know "f16c" as a name for __builtin_cpu_supports. The registers it needs
+/// are those of AVX, so that whoever asks for AVX2 too has asked whether the system saves them.
+bool has_half_conversion() {
+    unsigned int a = 0;
+    unsigned int b = 0;
+    unsigned int c = 0;
+    unsigned int d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 std::string names_of_supported() {
     std::string names;
@@ -55,7 +71,10 @@ std::vector<InstructionSet> supported_instruction_sets() {
     std::vector<InstructionSet> supported{InstructionSet::kBaseline};
 #if defined(RFK_X86_VARIANTS)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    // All that CMakeLists.txt lets the compiler use in a variant, also what no machine is known to lack: a virtual one
+    // may hide anything.
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_half_conversion();
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl");

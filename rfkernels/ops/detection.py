@@ -14,6 +14,9 @@ from rfkernels import _native
 Convention = Literal["v2", "ultralytics"]
 ClassFilterStage = Literal["before_suppression", "after_cut"]
 
+# What the native op reads: elements one behind the other, each at a multiple of its size.
+_PACKED: tuple[Literal["C_CONTIGUOUS"], Literal["ALIGNED"]] = ("C_CONTIGUOUS", "ALIGNED")
+
 
 class RectangleLike(Protocol):
     """A rectangle of pixels of an image."""
@@ -112,8 +115,8 @@ def nms(
     Source: torchvision.ops.batched_nms (a box is suppressed when IoU > threshold), but class ids are compared instead
     of moving classes apart by an offset, which rounds coordinates.
     """
-    box_array = np.ascontiguousarray(boxes, dtype=np.float32)
-    score_array = np.ascontiguousarray(scores, dtype=np.float32)
+    box_array = np.require(boxes, np.float32, _PACKED)
+    score_array = np.require(scores, np.float32, _PACKED)
     if box_array.size == 0 and box_array.ndim == 1:  # an empty list has no second axis
         box_array = box_array.reshape(0, 4)
     if box_array.ndim != 2 or box_array.shape[1] != 4:
@@ -226,7 +229,7 @@ def detect_from_decoded(
     Source: v2-api.md 5.2, yolov8.md A.9 and A.10.
     """
     read = np.asarray(prediction)
-    class_count = read.shape[1] - 4 if read.ndim == 3 else 0
+    class_count = max(0, read.shape[1] - 4) if read.ndim == 3 else 0
     results = _native.detect_from_decoded(
         read,
         _placement_rows(placements, image_sizes),
@@ -245,8 +248,8 @@ def detect_from_decoded(
 def _as_class_ids(class_ids: ArrayLike) -> NDArray[np.int32]:
     given = np.asarray(class_ids)
     if given.dtype == np.int32:
-        return np.ascontiguousarray(given)
-    converted = np.ascontiguousarray(given, dtype=np.int32)
+        return np.require(given, np.int32, _PACKED)
+    converted = np.require(given, np.int32, _PACKED)
     if not np.array_equal(converted, given):
         raise ValueError(f"class_ids of dtype {given.dtype} are not all whole numbers of 32 bits; give int32")
     return converted
@@ -255,7 +258,7 @@ def _as_class_ids(class_ids: ArrayLike) -> NDArray[np.int32]:
 def _as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.float32] | None:
     if class_confidences is None:
         return None
-    thresholds = np.ascontiguousarray(class_confidences, dtype=np.float32)
+    thresholds = np.require(class_confidences, np.float32, _PACKED)
     if thresholds.ndim != 1:
         raise ValueError(f"class_confidences has shape {thresholds.shape}; give [class_count]")
     return thresholds

@@ -144,6 +144,27 @@ void test_decoded() {
     CHECK(untouched.size() == 3);
 }
 
+void test_impossible_shapes() {
+    std::mt19937 random(10);
+    const Tensor tensor = random_tensor(&random, 1, 4, 1, 1, false);
+    const std::vector<ImageTarget> images = targets(1);
+    std::vector<Detections> results;
+    HeadLevel level{tensor.view, tensor.view, 8};
+    CHECK(detect_from_heads(&level, 1, images.data(), 1, DetectionParams(), &results).ok());
+    level.box.rank = level.classes.rank = 1000;  // more axes than a view has room for
+    CHECK(detect_from_heads(&level, 1, images.data(), 1, DetectionParams(), &results).code() ==
+          StatusCode::kInvalidArgument);
+    CHECK(detect_from_decoded(level.box, images.data(), 1, DetectionParams(), &results).code() ==
+          StatusCode::kInvalidArgument);
+    level.box = level.classes = tensor.view;
+    for (TensorView* view : {&level.box, &level.classes}) {  // 2^80 anchors, all at one place
+        view->shape[2] = view->shape[3] = std::int64_t{1} << 40;
+        view->strides[2] = view->strides[3] = 0;
+    }
+    CHECK(detect_from_heads(&level, 1, images.data(), 1, DetectionParams(), &results).code() ==
+          StatusCode::kInvalidArgument);
+}
+
 void test_nms() {
     std::mt19937 random(9);
     std::uniform_real_distribution<float> place(0.0f, 100.0f);
@@ -218,6 +239,7 @@ int main() {
     test_arithmetic();
     test_heads();
     test_decoded();
+    test_impossible_shapes();
     test_nms();
     return 0;
 }

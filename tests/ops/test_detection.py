@@ -1,5 +1,6 @@
 """Detection against its NumPy definition, on every instruction set of this machine."""
 
+import threading
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -206,6 +207,41 @@ def test_nms_takes_any_class_ids(rng):
     wide = ops.nms(boxes, scores, class_ids.astype(np.float64), iou_threshold=0.4, max_detections=400)
     narrow = ops.nms(boxes, scores, class_ids, iou_threshold=0.4, max_detections=400)
     np.testing.assert_array_equal(wide.indices, narrow.indices)
+
+
+def test_nms_of_unaligned_arrays(rng):
+    def unaligned(array):
+        memory = np.empty(array.nbytes + 1, np.uint8)
+        view = memory[1:].view(array.dtype).reshape(array.shape)
+        view[...] = array
+        assert not view.flags.aligned
+        return view
+
+    boxes, scores = clustered_boxes(rng, 100), rng.uniform(0, 1, 100).astype(np.float32)
+    class_ids = rng.integers(0, 3, 100).astype(np.int32)
+    expected = ops.nms(boxes, scores, class_ids)
+    actual = ops.nms(unaligned(boxes), unaligned(scores), unaligned(class_ids))
+    np.testing.assert_array_equal(actual.indices, expected.indices)
+
+
+def test_nms_of_class_ids_that_another_thread_writes(rng):
+    count = 50_000
+    boxes = clustered_boxes(rng, count)
+    scores = rng.uniform(0, 1, count).astype(np.float32)
+    class_ids = np.zeros(count, np.int32)
+    done = threading.Event()
+
+    def write():
+        while not done.is_set():
+            class_ids[:] = 2**31 - 1
+            class_ids[:] = 0
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(60):  # which classes it sees is left open; that it stays within its memory is not
+        assert len(ops.nms(boxes, scores, class_ids, max_detections=1).indices) == 1
+    done.set()
+    writer.join()
 
 
 def test_nms_says_when_it_cut():
@@ -467,6 +503,7 @@ def good_arguments():
 
 BOX_HEAD = np.zeros((1, 64, 4, 4), np.float32)
 CLASS_HEAD = np.zeros((1, 3, 4, 4), np.float32)
+REPEATED_HEAD = np.broadcast_to(BOX_HEAD[:, :1, :1, :1], (1, 1 << 59, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -486,12 +523,18 @@ CLASS_HEAD = np.zeros((1, 3, 4, 4), np.float32)
             r"heads\[0\] box .* copy it with numpy",
         ),
         ({"heads": [(BOX_HEAD, CLASS_HEAD[:, :0])]}, r"heads\[0\] classes has shape .* no axis may be empty"),
+        (
+            {"heads": [(REPEATED_HEAD, CLASS_HEAD)]},
+            r"heads\[0\] box has shape .* no axis may be longer than 2147483647",
+        ),
         ({"heads": [(BOX_HEAD, CLASS_HEAD), (BOX_HEAD, CLASS_HEAD[:, :2])], "strides": [8, 16]}, r"heads\[1\] has"),
         ({"strides": [0]}, r"strides\[0\] is 0"),
         ({"placements": [], "image_sizes": []}, "placements has 0 entries for a batch of 1"),
         ({"image_sizes": []}, "placements has 1 entries, image_sizes 0"),
         ({"placements": [Placed(scale_x=0.0)]}, r"placements\[0\] has scale 0"),
         ({"placements": [Placed(scale_y=np.nan)]}, r"placements\[0\] has scale"),
+        ({"placements": [Placed(scale_x=1e-300)]}, r"placements\[0\] has scale .* that float32 holds"),
+        ({"placements": [Placed(scale_y=1e300)]}, r"placements\[0\] has scale .* that float32 holds"),
         ({"placements": [Placed(left=1 << 40)]}, r"placements\[0\] or its image size"),
         ({"image_sizes": [(0, 5)]}, r"image_sizes\[0\] is 0 x 5"),
         ({"confidence": 1.5}, "confidence is 1.5"),
@@ -517,12 +560,14 @@ def test_heads_are_refused(changes, message):
     [
         (np.zeros((1, 84), np.float32), "prediction has 2 axes"),
         (np.zeros((1, 84, 10), np.float16), "prediction has dtype float16"),
+        (np.zeros((1, 3, 10), np.float32), r"prediction has shape \[1, 3, 10\]"),
         (np.zeros((1, 4, 10), np.float32), r"prediction has shape \[1, 4, 10\]; give \[N, 4 \+ class_count, A\]"),
         (np.zeros((1, 84, 0), np.float32), "no axis may be empty"),
         (np.zeros((1, 84, 20), np.float32)[:, :, ::2], "copy it with numpy"),
         (np.zeros(84 * 40 + 1, np.uint8)[1:].view(np.float32).reshape(1, 84, 10), "not aligned to 4 bytes"),
     ],
 )
-def test_predictions_are_refused(prediction, message):
+@pytest.mark.parametrize("wanted_classes", [None, []])
+def test_predictions_are_refused(prediction, message, wanted_classes):
     with pytest.raises(ValueError, match=message):
-        ops.detect_from_decoded(prediction, [Placed()], [(16, 16)])
+        ops.detect_from_decoded(prediction, [Placed()], [(16, 16)], wanted_classes=wanted_classes)

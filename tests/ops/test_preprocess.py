@@ -1,5 +1,6 @@
 """The fused kernel against its definition in NumPy: equal bytes, on every instruction set."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -251,6 +252,18 @@ def test_arrays_of_other_libraries(rng):
     np.testing.assert_array_equal(ops.letterbox(interface, size=CANVAS), expected)
 
 
+def test_arrays_that_were_pickled(rng):
+    image = random_image(rng, 50, 60)
+    received = pickle.loads(pickle.dumps(image))
+    assert received.dtype is not image.dtype  # which is why dtypes are compared by value
+    np.testing.assert_array_equal(ops.letterbox(received, size=CANVAS), reference.letterbox(image, size=CANVAS))
+    np.testing.assert_array_equal(ops.grayscale(received), ops.grayscale(image))
+    out = pickle.loads(pickle.dumps(np.empty((1, 3, *CANVAS), dtype=np.float16)))
+    placement = ops.plan_placement(50, 60, size=CANVAS)
+    ops.preprocess_into(out, [image], [placement])
+    np.testing.assert_array_equal(out, ops.preprocess([image], [placement], size=CANVAS, dtype="float16"))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
 def test_into_writes_the_whole_of_your_array_and_nothing_else(instruction_set, rng, dtype):
     images = [random_image(rng, 37, 91), random_image(rng, 300, 20, 4)]
@@ -317,6 +330,13 @@ def test_wrong_outputs_are_refused(out, message):
         ops.preprocess_into(out, [IMAGE], [PLACEMENT])
 
 
+def test_an_image_that_cannot_be_copied():
+    everywhere = np.broadcast_to(np.uint8(7), (1 << 24, 1 << 24, 3))  # one byte that would be copied to 768 TiB
+    for op in (ops.grayscale, lambda image: ops.letterbox(image, size=CANVAS)):
+        with pytest.raises(MemoryError):
+            op(everywhere)
+
+
 def test_a_read_only_output_is_refused():
     out = OUT.copy()
     out.flags.writeable = False
@@ -368,6 +388,10 @@ def test_one_placement_for_each_image():
         ({"size": (0, 5)}, "size is 0 x 5"),
         ({"size": (1 << 25, 5)}, "sides must be 1 to"),
         ({"height": 0}, "the image is 0 x 9"),
+        (
+            {"width": (1 << 63) - 1, "static_crop": ops.StaticCrop(50, 100, 0, 100)},
+            "the image is 8 x 9223372036854775807 .* sides must be 1 to",
+        ),
         ({"static_crop": ops.StaticCrop(0, 101, 0, 100)}, "x_max of the static crop is 101"),
         ({"static_crop": ops.StaticCrop(0, 100, float("nan"), 100)}, "y_min of the static crop is nan"),
         ({"static_crop": ops.StaticCrop(50, 50, 0, 100)}, "the static crop leaves nothing of an image of 8 x 9"),
@@ -437,3 +461,5 @@ def test_wrong_contrast_and_grayscale_arguments_are_refused():
         ops.grayscale(IMAGE.astype(np.float32))
     with pytest.raises(ValueError, match="sides must be 1 to"):
         ops.contrast(IMAGE[:0], kind="stretching")
+    with pytest.raises(ValueError, match="sides must be 1 to"):
+        ops.grayscale(np.zeros((0, 1 << 62), dtype=np.uint8))

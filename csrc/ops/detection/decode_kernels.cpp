@@ -112,7 +112,8 @@ void append_best_class(const float* value, std::int64_t class_count, std::int64_
     float greatest = kLowest;
     for (int lane = 0; lane < kLanes; ++lane) greatest = lanes[lane] > greatest ? lanes[lane] : greatest;
     std::int64_t class_id = 0;
-    while (!(value[class_id] >= greatest)) ++class_id;
+    // The end is looked at too: values that another thread writes meanwhile may no longer hold the greatest.
+    while (class_id + 1 < class_count && !(value[class_id] >= greatest)) ++class_id;
     append(anchor, static_cast<std::int32_t>(class_id), value[class_id], selected);
 }
 

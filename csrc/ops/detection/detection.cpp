@@ -18,7 +18,8 @@ constexpr int kBoxesPerDecode = kBinColumns / kSides;
 
 std::string shape_of(const TensorView& view) {
     std::string text = "[";
-    for (int axis = 0; axis < view.rank; ++axis) text += (axis == 0 ? "" : ", ") + std::to_string(view.shape[axis]);
+    for (int axis = 0; axis < std::min(view.rank, kMaxRank); ++axis)
+        text += (axis == 0 ? "" : ", ") + std::to_string(view.shape[axis]);
     return text + "]";
 }
 
@@ -50,6 +51,10 @@ Status as_plane(const TensorView& view, const std::string& name, Plane* plane) {
     for (int axis = 0; axis < view.rank; ++axis) {
         if (view.shape[axis] < 1) {
             return Status::invalid_argument(name + " has shape " + shape_of(view) + "; no axis may be empty");
+        }
+        if (view.shape[axis] > std::numeric_limits<std::int32_t>::max()) {  // also keeps products of two in 64 bits
+            return Status::invalid_argument(name + " has shape " + shape_of(view) +
+                                            "; no axis may be longer than 2147483647");
         }
         aligned = aligned && (view.shape[axis] == 1 || view.strides[axis] % kElement == 0);
     }
@@ -112,12 +117,14 @@ Status check(const DetectionParams& params, const ImageTarget* images, std::int6
     }
     for (std::int64_t i = 0; i < image_count; ++i) {
         const Placement& placement = images[i].placement;
-        const bool usable = placement.scale_x > 0.0 && placement.scale_y > 0.0 && std::isfinite(placement.scale_x) &&
-                            std::isfinite(placement.scale_y);
-        if (!usable) {
-            return Status::invalid_argument("placements[" + std::to_string(i) + "] has scale " +
-                                            std::to_string(placement.scale_x) + ", " +
-                                            std::to_string(placement.scale_y) + "; give positive numbers");
+        // Boxes are divided by the scales in float32, where a smaller or greater number would be 0 or infinity.
+        const auto usable = [](double scale) {
+            return scale >= std::numeric_limits<float>::min() && scale <= std::numeric_limits<float>::max();
+        };
+        if (!usable(placement.scale_x) || !usable(placement.scale_y)) {
+            return Status::invalid_argument(
+                "placements[" + std::to_string(i) + "] has scale " + std::to_string(placement.scale_x) + ", " +
+                std::to_string(placement.scale_y) + "; give positive numbers that float32 holds");
         }
         if (images[i].image_width < 1 || images[i].image_height < 1) {
             return Status::invalid_argument("image_sizes[" + std::to_string(i) + "] is " +

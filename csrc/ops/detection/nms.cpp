@@ -62,26 +62,27 @@ Groups group_by_class(const std::int32_t* class_ids, std::int64_t count) {
         groups.sizes.assign(1, count);
         return groups;
     }
-    const auto [lowest, highest] = std::minmax_element(class_ids, class_ids + count);
+    // Read once: places in memory are computed from the ids, and another thread of the caller may be writing to them.
+    groups.group_of.assign(class_ids, class_ids + count);
+    const auto [lowest, highest] = std::minmax_element(groups.group_of.begin(), groups.group_of.end());
     const std::int64_t first = *lowest;
     const std::int64_t range = *highest - first + 1;
-    groups.group_of.resize(static_cast<std::size_t>(count));
-    if (range <= 4 * count + 1024) {
+    if (range <= std::min<std::int64_t>(4 * count + 1024, std::numeric_limits<std::int32_t>::max())) {
         groups.sizes.assign(static_cast<std::size_t>(range), 0);
-        for (std::int64_t i = 0; i < count; ++i) {
-            groups.group_of[i] = static_cast<std::int32_t>(class_ids[i] - first);
-            ++groups.sizes[groups.group_of[i]];
+        for (std::int32_t& group : groups.group_of) {
+            group = static_cast<std::int32_t>(group - first);
+            ++groups.sizes[group];
         }
         return groups;
     }
-    std::vector<std::int32_t> distinct(class_ids, class_ids + count);
+    std::vector<std::int32_t> distinct(groups.group_of);
     std::sort(distinct.begin(), distinct.end());
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
     groups.sizes.assign(distinct.size(), 0);
-    for (std::int64_t i = 0; i < count; ++i) {
-        const auto found = std::lower_bound(distinct.begin(), distinct.end(), class_ids[i]);
-        groups.group_of[i] = static_cast<std::int32_t>(found - distinct.begin());
-        ++groups.sizes[groups.group_of[i]];
+    for (std::int32_t& group : groups.group_of) {
+        const auto found = std::lower_bound(distinct.begin(), distinct.end(), group);
+        group = static_cast<std::int32_t>(found - distinct.begin());
+        ++groups.sizes[group];
     }
     return groups;
 }

@@ -12,12 +12,13 @@ std::string text(const Size& size) {
     return std::to_string(size.height) + " x " + std::to_string(size.width);
 }
 
+Status check_size(const char* name, const Size& size) {
+    if (size.width >= 1 && size.height >= 1 && size.width <= kMaxSide && size.height <= kMaxSide) return Status();
+    return Status::invalid_argument(std::string(name) + " is " + text(size) +
+                                    " (height x width); sides must be 1 to 2^24 pixels");
+}
+
 Status check(const Rectangle& crop, const Size& canvas) {
-    const auto check_size = [](const char* name, const Size& size) {
-        if (size.width >= 1 && size.height >= 1 && size.width <= kMaxSide && size.height <= kMaxSide) return Status();
-        return Status::invalid_argument(std::string(name) + " is " + text(size) +
-                                        " (height x width); sides must be 1 to 2^24 pixels");
-    };
     Status status = check_size("the image", Size{crop.height, crop.width});
     if (status.ok()) status = check_size("size", canvas);
     return status;
@@ -111,6 +112,8 @@ Status plan_fit_longer_edge(const Rectangle& crop, Size limit, Placement* placem
 
 Status plan_static_crop(std::int64_t height, std::int64_t width, double x_min, double x_max, double y_min, double y_max,
                         Rectangle* crop) {
+    const Status status = check_size("the image", Size{height, width});
+    if (!status.ok()) return status;
     const double percentages[] = {x_min, x_max, y_min, y_max};
     const char* names[] = {"x_min", "x_max", "y_min", "y_max"};
     for (int i = 0; i < 4; ++i) {

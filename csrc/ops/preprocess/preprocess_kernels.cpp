@@ -163,7 +163,8 @@ inline void pick_group(const std::uint8_t* source, const std::int32_t* offsets, 
 
 /// One source row to one horizontally resized row of 1 or 3 planes.
 template <int kChannels>
-void resize_columns(const DrawPlan& plan, const std::uint8_t* source, const std::uint8_t* ahead, std::int16_t* target) {
+void resize_columns(const DrawPlan& plan, const std::uint8_t* source, [[maybe_unused]] const std::uint8_t* ahead,
+                    std::int16_t* target) {
     constexpr int kPlanes = kChannels == 1 ? 1 : 3;
     const std::int32_t* offsets = plan.column_offsets;
     const std::uint32_t* weights = plan.column_weights;
@@ -195,7 +196,8 @@ void resize_columns(const DrawPlan& plan, const std::uint8_t* source, const std:
 
 /// The source row's pixels that the columns are, where no column is a mixture of two: one finished row.
 template <int kChannels>
-void pick_columns(const DrawPlan& plan, const std::uint8_t* source, const std::uint8_t* ahead, std::uint8_t* target) {
+void pick_columns(const DrawPlan& plan, const std::uint8_t* source, [[maybe_unused]] const std::uint8_t* ahead,
+                  std::uint8_t* target) {
     constexpr int kPlanes = kChannels == 1 ? 1 : 3;
     const std::int32_t* offsets = plan.column_offsets;
     const std::int64_t pitch = plan.scratch_pitch;
