@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rfkernels import ops
 from rfkernels.engines import Engine, Session
-from rfkernels.errors import InvalidArgumentError
+from rfkernels.errors import InvalidArgumentError, ModelFileError
 from rfkernels.images import Image, ImageOptions, ImageSource, load_image
 from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Detections, Placement
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Of the outputs box_8, class_8, ... that the models of this version have.
 HEAD_STRIDES = (8, 16, 32)
+# Four sides of 16 bins each.
+BOX_CHANNELS = 64
 # Of a network with a dynamic batch: the memory of a run grows with its batch, its speed hardly beyond this.
 _LARGEST_BATCH = 16
 
@@ -69,6 +71,9 @@ class ObjectDetectionModel:
         engine: the compiled network.
         metadata: of the model's file.
         convention: the numbers to give where a call does not say; the model's own by default.
+
+    Raises:
+        ModelFileError: the network's inputs and outputs are not those that the metadata describe.
     """
 
     def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:
@@ -80,6 +85,7 @@ class ObjectDetectionModel:
         self._class_ids: dict[str, list[int]] = {}
         for index, name in enumerate(metadata.class_names):
             self._class_ids.setdefault(name, []).append(index)
+        _check_network(engine, metadata)
         self._input_name = engine.inputs[0].name
 
     @property
@@ -307,6 +313,32 @@ class ObjectDetectionModel:
         for start in range(0, count, step):
             stop = min(start + step, count)
             yield start, stop, size or stop - start
+
+
+def _check_network(engine: Engine, metadata: ModelMetadata) -> None:
+    """Metadata and graph come from one file, but nothing else has compared them: a result may not depend on it."""
+    batch = None if metadata.batch == "dynamic" else metadata.batch
+    height, width = metadata.image_size
+    class_count = len(metadata.class_names)
+    expected_input = (batch, 3, height, width)
+    shapes = {output.name: output.shape for output in engine.outputs}
+    if len(engine.inputs) != 1 or engine.inputs[0].shape != expected_input or engine.inputs[0].dtype != "float32":
+        found = [(tensor.dtype, tensor.shape) for tensor in engine.inputs]
+        raise ModelFileError(f"the network's inputs are {found}, its metadata say one float32 {expected_input}")
+    if metadata.output_format == "decoded":
+        fits = len(shapes) == 1 and all(
+            len(shape) == 3 and shape[1] in (None, 4 + class_count) for shape in shapes.values()
+        )
+        expected = f"one [batch, {4 + class_count}, anchors]"
+    else:
+        wanted = {
+            f"{kind}_{stride}": (batch, channels, height // stride, width // stride)
+            for kind, channels in (("box", BOX_CHANNELS), ("class", class_count))
+            for stride in HEAD_STRIDES
+        }
+        fits, expected = shapes == wanted, str(wanted)
+    if not fits:
+        raise ModelFileError(f"the network's outputs are {shapes}, its metadata say {expected}; build the model again")
 
 
 def _number(name: str, value: float) -> float:

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rfkernels.builder import BuildOptions, build
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.reference import detection as detection_definition
 from rfkernels.reference import preprocess as preprocess_definition
+from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 
 def expected_detections(model_path, image, *, convention, confidence, iou_threshold, size=(64, 96)):
@@ -233,3 +235,30 @@ def test_an_empty_class_filter_of_a_request_filters_nothing(model, noise):
     answers = [model.infer_from_request(request_for(noise, class_filter=names)) for names in (None, [])]
     assert geometry(answers[:1]) == geometry(answers[1:])
     assert answers[0].predictions
+
+
+@pytest.mark.parametrize("width", [-5, 0, 2**40])
+def test_any_stroke_width_is_drawn_at_once(model, rng, width):
+    pixels = rng.integers(0, 256, (61, 97, 3), dtype=np.uint8)
+    request = request_for(pixels, visualize_predictions=True, visualization_stroke_width=width)
+    assert model.infer_from_request(request).visualization.startswith(b"\xff\xd8")
+
+
+def test_an_image_too_long_for_a_jpeg_is_a_clear_error(model):
+    request = request_for(np.zeros((1, 65501, 3), np.uint8), visualize_predictions=True)
+    with pytest.raises(rfkernels.InvalidArgumentError, match="65501 x 1 pixels"):
+        model.infer_from_request(request)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_names": ("one", "two")}, "outputs are"),
+        ({"image_size": (96, 64)}, "inputs are"),
+        ({"batch": 2}, "inputs are"),
+        ({"output_format": "decoded"}, "outputs are"),
+    ],
+)
+def test_metadata_that_do_not_fit_the_graph_are_refused(model, changes, message):
+    with pytest.raises(rfkernels.ModelFileError, match=message):
+        ObjectDetectionModel(model.engine, replace(model.metadata, **changes))
