@@ -42,8 +42,9 @@ _MOST_TOP_LEVEL_FIELDS = 100_000
 class Preprocessing:
     """How a picture becomes network input: static crop, grayscale, contrast, resize, normalization, in this order.
 
-    Channel c of the input, in the order that `color_order` names, is `(pixel / divisor - mean[c]) / std[c]`; `pad_value`
-    is a pixel value (0 to 255) before that (0 for "center_crop"). `static_crop` is (x_min, x_max, y_min, y_max) in percent of the picture.
+    Channel c of the input, in the order that `color_order` names, is `(pixel / divisor - mean[c]) / std[c]`;
+    `pad_value` is a pixel value (0 to 255) before that (0 for "center_crop"). `static_crop` is (x_min, x_max, y_min,
+    y_max) in percent of the picture.
     """
 
     resize_mode: ResizeMode = "letterbox"

@@ -307,7 +307,7 @@ class ObjectDetectionModel:
         return tuple(index for name in class_filter for index in self._class_ids.get(name, ()))
 
     def _batches(self, count: int) -> Iterator[tuple[int, int, int]]:
-        """Slices of the images, and the batch that each is run as: what the network was built for, or as many as fit."""
+        """Slices of the images, and the batch that each is run as: what the network was built for, or so many."""
         size = self.engine.inputs[0].shape[0]
         step = size or _LARGEST_BATCH
         for start in range(0, count, step):
