@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rfkernels.errors import InvalidArgumentError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Time, print."""
+    if arguments.repeats < 1:
+        raise InvalidArgumentError(f"--repeats is {arguments.repeats}; give 1 or more")
     if arguments.what == "ops":
         from rfkernels.benchmarks.ops import run_all
 

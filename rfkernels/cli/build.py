@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rfkernels.cli.terminal import progress_bar
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.model_metadata import CONTRASTS, CONVENTIONS, RESIZE_MODES
 
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
             contrast=arguments.contrast,
         ),
     )
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         tasks: dict[str, Any] = {}
 
         def on_progress(what: str, done: int, total: int) -> None:
@@ -80,11 +81,3 @@ def _image_size(text: str | None) -> int | tuple[int, int] | None:
 
 def _batch(text: str) -> Any:  # noqa: ANN401 - a number or the word "dynamic"; the builder checks it
     return int(text) if text.isdecimal() else text
-
-
-def _progress_bar() -> Any:  # noqa: ANN401 - rich is imported when it is needed
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # On standard error, and only where a person looks at it.
-    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rfkernels.cli.terminal import printable, progress
 from rfkernels.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from rfkernels.schema import ObjectDetectionInferenceResponse
+
+_NARROWEST_TABLE = 80
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
     options = ImageOptions(allow_url=arguments.allow_url)
     model = load(arguments.model, precision=arguments.precision, threads=arguments.threads)
     responses = []
-    for source, output in zip(arguments.images, outputs, strict=True):
+    # A bar for those who wait and look: more than one image, at a terminal.
+    pairs = zip(arguments.images, outputs, strict=True)
+    for source, output in progress(pairs, "images", len(outputs), disable=len(outputs) == 1):
         image = load_image(source, options=options)
         response = model.infer(
             image,
@@ -75,14 +80,16 @@ def _output_paths(output: Path | None, images: list[str]) -> list[Path | None]:
     if len(images) == 1 and not output.is_dir():
         if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
             raise InvalidArgumentError(f"--output is {output}; end it in .png, .jpg or .webp")
+        if output.exists() and Path(images[0]).is_file() and output.samefile(images[0]):
+            raise InvalidArgumentError(f"--output is {output}, the image itself; give another name")
         output.parent.mkdir(parents=True, exist_ok=True)
         return [output]
     if output.suffix and not output.is_dir():
         raise InvalidArgumentError(f"--output is {output}, but there are {len(images)} images; give a folder")
-    output.mkdir(parents=True, exist_ok=True)
     paths: list[Path | None] = [output / f"{Path(image).stem}-annotated.png" for image in images]
     if len(set(paths)) != len(paths):
         raise InvalidArgumentError("two of the images have the same name, so their pictures would too; run them apart")
+    output.mkdir(parents=True, exist_ok=True)
     return paths
 
 
@@ -97,18 +104,19 @@ def _print_json(responses: list[ObjectDetectionInferenceResponse]) -> None:
 def _print_table(images: list[str], responses: list[ObjectDetectionInferenceResponse]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    # The headings are words of ours, the cells are text from files: neither may be read as markup.
-    table = Table("image", "class", "confidence", "x", "y", "width", "height")
+    # Cells are text from files: `Text` is not read as markup, and what is no letter does not reach the terminal.
+    table = Table("image", "class")
+    for column in table.columns:
+        column.overflow = "fold"
+    for heading in ("confidence", "x", "y", "width", "height"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for image, response in zip(images, responses, strict=True):
         for prediction in response.predictions:
             numbers = (prediction.x, prediction.y, prediction.width, prediction.height)
-            cells = [
-                Path(image).name,
-                prediction.class_name,
-                f"{prediction.confidence:.3f}",
-                *map("{:.1f}".format, numbers),
-            ]
-            table.add_row(*[cell.replace("[", "\\[") for cell in cells])
-    Console().print(table)
+            names = (Text(printable(name)) for name in (Path(image).name, prediction.class_name))
+            table.add_row(*names, f"{prediction.confidence:.3f}", *map("{:.1f}".format, numbers))
+    # On a narrower terminal the lines wrap: a figure that is cut is a wrong figure.
+    Console(width=max(Console().width, _NARROWEST_TABLE)).print(table)
     print(f"{sum(len(response.predictions) for response in responses)} detections in {len(responses)} image(s)")

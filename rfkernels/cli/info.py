@@ -7,6 +7,8 @@ import os
 import platform
 from pathlib import Path
 
+from rfkernels.cli.terminal import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        print(f"{name:<{width}}  {text}")
+        print(f"{name:<{width}}  {printable(text)}")
 
 
 def machine_facts() -> dict[str, object]:

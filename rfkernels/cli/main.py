@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
+from rfkernels.cli.terminal import printable
 from rfkernels.errors import RfkernelsError
 
 EXIT_ERROR = 2
@@ -27,20 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The process's exit code: 0, or 2 after an error, of which one line on standard error says what to do.
     """
-    parser = _make_parser()
-    parsed = parser.parse_args(arguments)
+    parsed = _make_parser().parse_args(arguments)
     try:
         module = importlib.import_module(f"rfkernels.cli.{parsed.command}")
+        if sys.stdout is None:
+            raise OSError("standard output is closed; send it to /dev/null if it is not wanted")
         module.run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (head, less) has gone. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone.
+        _drop_standard_output()
         return 0
     except KeyboardInterrupt:
         print("rfkernels: interrupted", file=sys.stderr)
         return 130
     except (RfkernelsError, ValueError, OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _drop_standard_output()
         if parsed.debug:
             traceback.print_exc()
         else:
@@ -49,10 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that answers a wrong argument with one line, as every other error; the usage is a --help away."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_ERROR, f"rfkernels: {message}; see {self.prog} --help\n")
+
+
 def _make_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="rfkernels", description="Vision inference with the requests and responses of Roboflow's V2 API."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -62,10 +75,21 @@ def _make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _drop_standard_output() -> None:
+    """What is left in its buffer cannot be written, and Python would try, and complain, again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnicodeEncodeError):
+        unwritable = error.object[error.start : error.end]
+        text = f"{unwritable!r} cannot be written as {error.encoding}; use UTF-8 (PYTHONIOENCODING=utf-8)"
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = " ".join(str(error).split()) or type(error).__name__
+    # Names from files end up in messages: a terminal must not take part of one for a command.
+    return printable(text)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import defaultdict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ _PRECISION_NAMES = {"fp32": "f32", "bf16": "bf16"}
 # A cache line, and the widest vector: aligned rows are never split between two loads.
 _ALIGNMENT = 64
 _PLANAR_RANK = 4
+_IDLE_BATCH_SIZES = 2
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ class OpenVINOOptions:
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *_PRECISION_NAMES):
             raise InvalidArgumentError(f'precision is {self.precision!r}; choose "auto", "fp32" or "bf16"')
-        if self.threads is not None and self.threads < 1:
-            raise InvalidArgumentError(f"threads is {self.threads}; give 1 or more, or None for every core")
+        if self.threads is not None and (
+            isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1
+        ):
+            raise InvalidArgumentError(f"threads is {self.threads!r}; give 1 or more, or None for every core")
 
 
 class OpenVINOSession:
@@ -120,7 +123,8 @@ class OpenVINOEngine:
         self.inputs = tuple(_specification(port) for port in self._compiled.inputs)
         self.outputs = tuple(_specification(port, channels_last=True) for port in self._compiled.outputs)
         self._lock = threading.Lock()
-        self._idle: defaultdict[int, list[OpenVINOSession]] = defaultdict(list)
+        # By batch, the one used last at the end.
+        self._idle: OrderedDict[int, list[OpenVINOSession]] = OrderedDict()
 
     @property
     def description(self) -> Mapping[str, str]:
@@ -135,9 +139,12 @@ class OpenVINOEngine:
 
     @contextmanager
     def session(self, batch: int = 1) -> Iterator[OpenVINOSession]:
-        """Lend a session for `batch` images; made when none is idle, kept for the next caller afterwards."""
+        """Lend a session for `batch` images; made when none is idle, kept for the next caller afterwards.
+
+        Those of the batch sizes used last are kept; a session holds all memory of a run.
+        """
         with self._lock:
-            idle = self._idle[batch]
+            idle = self._idle.get(batch)
             session = idle.pop() if idle else None
         if session is None:
             session = OpenVINOSession(self._compiled, batch)
@@ -145,7 +152,10 @@ class OpenVINOEngine:
             yield session
         finally:
             with self._lock:
-                self._idle[batch].append(session)
+                self._idle.setdefault(batch, []).append(session)
+                self._idle.move_to_end(batch)
+                while len(self._idle) > _IDLE_BATCH_SIZES:
+                    self._idle.popitem(last=False)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -10,10 +10,13 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import Image
 from rfkernels.schema import ObjectDetectionPrediction
 
 _JPEG_QUALITY = 90
+# libjpeg's JPEG_MAX_DIMENSION.
+_LARGEST_JPEG_SIDE = 65500
 
 
 def draw_detections(
@@ -29,7 +32,7 @@ def draw_detections(
         image: the picture, in either order of channels.
         predictions: of that picture, in its pixels.
         labels: write the class and the confidence above each box.
-        stroke_width: of the boxes, in pixels.
+        stroke_width: of the boxes, in pixels; 1 if it is less, and no more than fills the box.
 
     Returns:
         An RGB Pillow image of the same size.
@@ -43,7 +46,10 @@ def draw_detections(
         left, top = prediction.x - prediction.width / 2, prediction.y - prediction.height / 2
         right, bottom = left + prediction.width, top + prediction.height
         color = class_color(prediction.class_id)
-        canvas.rectangle((left, top, right, bottom), outline=color, width=stroke_width)
+        # Pillow draws a wider outline line by line, also where none of it is seen: minutes for a width of 10,000.
+        fills_the_box = int(min(prediction.width, prediction.height)) // 2 + 1
+        stroke = min(max(stroke_width, 1), fills_the_box)
+        canvas.rectangle((left, top, right, bottom), outline=color, width=stroke)
         if labels:
             text = f"{prediction.class_name} {prediction.confidence:.2f}"
             _draw_label(canvas, text, left, top, color=color, font=font)
@@ -51,7 +57,16 @@ def draw_detections(
 
 
 def encode_jpeg(picture: PillowImage.Image) -> bytes:
-    """The picture as a JPEG file."""
+    """The picture as a JPEG file.
+
+    Raises:
+        InvalidArgumentError: a side is longer than a JPEG can have.
+    """
+    if max(picture.size) > _LARGEST_JPEG_SIDE:
+        raise InvalidArgumentError(
+            f"visualize_predictions: the image has {picture.width} x {picture.height} pixels, a JPEG has sides of at "
+            f"most {_LARGEST_JPEG_SIDE}; ask without it"
+        )
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()

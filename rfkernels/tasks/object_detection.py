@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict, overload
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import ops
 from rfkernels.engines import Engine, Session
-from rfkernels.errors import InvalidArgumentError
+from rfkernels.errors import InvalidArgumentError, ModelFileError
 from rfkernels.images import Image, ImageOptions, ImageSource, load_image
 from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Detections, Placement
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 # Of the outputs box_8, class_8, ... that the models of this version have.
 HEAD_STRIDES = (8, 16, 32)
+# Four sides of 16 bins each.
+BOX_CHANNELS = 64
+# Of a network with a dynamic batch: the memory of a run grows with its batch, its speed hardly beyond this.
+_LARGEST_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,9 @@ class ObjectDetectionModel:
         engine: the compiled network.
         metadata: of the model's file.
         convention: the numbers to give where a call does not say; the model's own by default.
+
+    Raises:
+        ModelFileError: the network's inputs and outputs are not those that the metadata describe.
     """
 
     def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:
@@ -73,7 +81,11 @@ class ObjectDetectionModel:
         self.metadata = metadata
         self.convention = convention_named(convention or metadata.convention)
         self._preparation = Preparation(metadata)
-        self._class_ids = {name: index for index, name in enumerate(metadata.class_names)}
+        # A name may stand for several classes: weights may give it twice.
+        self._class_ids: dict[str, list[int]] = {}
+        for index, name in enumerate(metadata.class_names):
+            self._class_ids.setdefault(name, []).append(index)
+        _check_network(engine, metadata)
         self._input_name = engine.inputs[0].name
 
     @property
@@ -277,7 +289,8 @@ class ObjectDetectionModel:
                 convention.max_detections if request.max_detections is None else request.max_detections,
             ),
             bool(request.class_agnostic_nms),
-            self._ids_of(request.class_filter, refuse_unknown=False),
+            # An empty list filters nothing, as in V2.
+            self._ids_of(request.class_filter or None, refuse_unknown=False),
         )
 
     def _ids_of(self, class_filter: Sequence[str] | None, *, refuse_unknown: bool) -> tuple[int, ...] | None:
@@ -285,33 +298,66 @@ class ObjectDetectionModel:
             return None
         if isinstance(class_filter, str):
             raise InvalidArgumentError(f"class_filter is the string {class_filter!r}; give a list of class names")
+        if not isinstance(class_filter, Sequence) or not all(isinstance(name, str) for name in class_filter):
+            raise InvalidArgumentError(f"class_filter is {class_filter!r}; give a list of class names")
         unknown = [name for name in class_filter if name not in self._class_ids]
         if unknown and refuse_unknown:
             known = ", ".join(self.metadata.class_names[:20])
             raise InvalidArgumentError(f"class_filter names {', '.join(map(repr, unknown))}; the model knows {known}")
-        return tuple(self._class_ids[name] for name in class_filter if name in self._class_ids)
+        return tuple(index for name in class_filter for index in self._class_ids.get(name, ()))
 
     def _batches(self, count: int) -> Iterator[tuple[int, int, int]]:
-        """Slices of the images, and the batch that each is run as: what the network was built for, or all at once."""
+        """Slices of the images, and the batch that each is run as: what the network was built for, or so many."""
         size = self.engine.inputs[0].shape[0]
-        for start in range(0, count, size or count):
-            stop = min(start + (size or count), count)
+        step = size or _LARGEST_BATCH
+        for start in range(0, count, step):
+            stop = min(start + step, count)
             yield start, stop, size or stop - start
 
 
+def _check_network(engine: Engine, metadata: ModelMetadata) -> None:
+    """Metadata and graph come from one file, but nothing else has compared them: a result may not depend on it."""
+    batch = None if metadata.batch == "dynamic" else metadata.batch
+    height, width = metadata.image_size
+    class_count = len(metadata.class_names)
+    expected_input = (batch, 3, height, width)
+    shapes = {output.name: output.shape for output in engine.outputs}
+    if len(engine.inputs) != 1 or engine.inputs[0].shape != expected_input or engine.inputs[0].dtype != "float32":
+        found = [(tensor.dtype, tensor.shape) for tensor in engine.inputs]
+        raise ModelFileError(f"the network's inputs are {found}, its metadata say one float32 {expected_input}")
+    if metadata.output_format == "decoded":
+        fits = len(shapes) == 1 and all(
+            len(shape) == 3 and shape[1] in (None, 4 + class_count) for shape in shapes.values()
+        )
+        expected = f"one [batch, {4 + class_count}, anchors]"
+    else:
+        wanted = {
+            f"{kind}_{stride}": (batch, channels, height // stride, width // stride)
+            for kind, channels in (("box", BOX_CHANNELS), ("class", class_count))
+            for stride in HEAD_STRIDES
+        }
+        fits, expected = shapes == wanted, str(wanted)
+    if not fits:
+        raise ModelFileError(f"the network's outputs are {shapes}, its metadata say {expected}; build the model again")
+
+
 def _number(name: str, value: float) -> float:
+    # NumPy's numbers are welcome, texts and truth values are not.
+    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
+        raise InvalidArgumentError(f"{name} is {value!r}; give a number from 0 to 1")
     if math.isnan(value):
-        raise InvalidArgumentError(f"{name} is not a number; give one from 0 to 1")
+        raise InvalidArgumentError(f"{name} is nan; give a number from 0 to 1")
     return float(value)
 
 
 def _fraction(name: str, value: float) -> float:
-    if not 0.0 <= value <= 1.0:
+    number = _number(name, value)
+    if not 0.0 <= number <= 1.0:
         raise InvalidArgumentError(f"{name} is {value}; give a number from 0 to 1")
-    return float(value)
+    return number
 
 
 def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        raise InvalidArgumentError(f"{name} is {value}; give 1 or more")
-    return value
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 1:
+        raise InvalidArgumentError(f"{name} is {value!r}; give a whole number from 1")
+    return operator.index(value)

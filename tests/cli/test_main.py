@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rfkernels import schema
+from rfkernels.cli.infer import _print_table
 from rfkernels.cli.main import main
 
 
@@ -72,6 +77,10 @@ def test_table(small_model_path, photo, capsys):
         (["infer", "MODEL", "PHOTO", "--output", "picture.txt"], "picture.txt"),
         (["infer", "MODEL", "https://127.0.0.1/x.png"], "URL"),
         (["infer", "MODEL", "https://127.0.0.1/x.png", "--allow-url"], "127.0.0.1"),
+        (["infer", "MODEL", "PHOTO", "--output", "PHOTO"], "the image itself"),
+        (["infer", "MODEL", "PHOTO", "PHOTO", "--output", "folder"], "same name"),
+        (["infer", "\x1b[31m.onnx", "PHOTO"], "\\x1b[31m.onnx"),
+        (["bench", "ops", "--repeats", "0"], "--repeats is 0"),
         (["info", "no-such.onnx"], "no-such.onnx"),
         (["build", "no-such.pt", "--output", "x.onnx"], "no-such.pt"),
     ],
@@ -98,3 +107,45 @@ def test_info_on_this_machine_and_on_a_model(small_model_path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["task"] == "object-detection"
     assert facts["names"] == ["circle", "square", "star"]
+
+
+def test_a_wrong_argument_is_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["infer", "model.onnx", "photo.png", "--iou", "much"])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert "'much'" in message
+    assert "rfkernels infer --help" in message
+
+
+def test_a_table_shows_names_as_they_are_and_cuts_no_figure(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    names = ["\\[b]:cat:", "a\x1b[2Jb", "name " * 20]
+    predictions = [
+        schema.ObjectDetectionPrediction(
+            x=10203.5, y=1.0, width=20304.0, height=30405.0, confidence=0.25, class_name=name, class_id=index
+        )
+        for index, name in enumerate(names)
+    ]
+    response = schema.ObjectDetectionInferenceResponse(
+        image=schema.InferenceResponseImage(width=1, height=1), predictions=predictions
+    )
+    _print_table(["[bold]photo.png"], [response])
+    printed = capsys.readouterr().out
+    assert "\\[b]:cat:" in printed
+    assert "\x1b" not in printed
+    assert "a\\x1b[2Jb" in printed
+    assert printed.count("name") == 20
+    assert "[bold]" in printed
+    assert all(printed.count(number) == 3 for number in ("10203.5", "20304.0", "30405.0", "0.250"))
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 2), ("> /dev/full", 2), ("| head -c 1 > /dev/null", 0)])
+def test_standard_output_that_takes_nothing(redirection, code):
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} -m rfkernels.cli.main info {redirection}"
+    result = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+    assert "ignored" not in result.stderr
+    assert len(result.stderr.splitlines()) == (1 if code else 0)

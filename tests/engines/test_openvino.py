@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,39 @@ def test_dynamic_batch(tmp_path, options, batch):
         assert session.run()["y"].shape == (batch, 3, 4, 5)
 
 
+def test_idle_sessions_do_not_add_up_over_batch_sizes(tmp_path, options):
+    engine = OpenVINOEngine(save_affine_network(tmp_path / "affine.onnx", "batch"), options)
+    kept = []
+    for batch in range(1, 20):
+        with engine.session(batch) as session:
+            kept.append(weakref.ref(session))
+    del session
+    assert sum(reference() is not None for reference in kept) == 2
+    # A batch size in use all the time keeps its session, whatever comes between.
+    address = None
+    for batch in (30, 31, 30, 32, 30, 33, 30):
+        with engine.session(batch) as session:
+            if batch == 30:
+                assert address in (None, session.inputs["x"].ctypes.data)
+                address = session.inputs["x"].ctypes.data
+
+
+def test_a_session_serves_again_after_an_exception(tmp_path, options):
+    engine = OpenVINOEngine(save_affine_network(tmp_path / "affine.onnx"), options)
+
+    def fail():
+        with engine.session() as session:
+            session.run()
+            raise ZeroDivisionError(id(session))
+
+    with pytest.raises(ZeroDivisionError) as failure:
+        fail()
+    with engine.session() as again:
+        assert id(again) == failure.value.args[0]
+        again.inputs["x"].fill(2.0)
+        assert (again.run()["y"] == 5.0).all()
+
+
 def test_the_compiled_network_is_kept_in_the_cache(tmp_path, options):
     path = save_affine_network(tmp_path / "affine.onnx")
     OpenVINOEngine(path, options)
@@ -123,6 +157,8 @@ def test_options_are_checked():
         OpenVINOOptions(precision="int4")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="threads is 0"):
         OpenVINOOptions(threads=0)
+    with pytest.raises(InvalidArgumentError, match=r"threads is 2\.5"):
+        OpenVINOOptions(threads=2.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 3, 31, 33), (7, 1)])

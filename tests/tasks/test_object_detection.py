@@ -7,6 +7,7 @@ import io
 import json
 import threading
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from PIL import Image
 
 import rfkernels
 from rfkernels import schema
+from rfkernels.builder import BuildOptions, build
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.reference import detection as detection_definition
 from rfkernels.reference import preprocess as preprocess_definition
+from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 
 def expected_detections(model_path, image, *, convention, confidence, iou_threshold, size=(64, 96)):
@@ -178,6 +181,12 @@ def test_threads_share_a_model(model, rng):
         ({"class_filter": "star"}, "class_filter is the string"),
         ({"class_filter": ["unicorn"]}, "'unicorn'"),
         ({"convention": "v3"}, "convention is 'v3'"),
+        ({"confidence": "best"}, "confidence is 'best'"),
+        ({"iou_threshold": [0.5]}, "iou_threshold is"),
+        ({"max_detections": 2.5}, "max_detections is 2.5"),
+        ({"max_detections": True}, "max_detections is True"),
+        ({"class_filter": [["star"]]}, "class_filter is"),
+        ({"class_filter": iter(["star"])}, "class_filter is"),
     ],
 )
 def test_wrong_options_are_named(model, options, message):
@@ -190,3 +199,66 @@ def test_load_refuses_what_it_cannot_run(small_model_path, tmp_path):
         rfkernels.load(small_model_path, device="cuda:0")
     with pytest.raises(rfkernels.ModelFileError, match=r"missing\.onnx"):
         rfkernels.load(tmp_path / "missing.onnx")
+
+
+def build_variant(small_model_path, folder, **options):
+    """The small model built anew with other options, loaded."""
+    (weights,) = small_model_path.parent.glob("*.safetensors")
+    path = folder / "variant.onnx"
+    build(weights, path, BuildOptions(image_size=(64, 96), **options))
+    return rfkernels.load(path, precision="fp32", cache_directory=False)
+
+
+def geometry(responses):
+    return [[(p.x, p.y, p.width, p.height, p.class_id) for p in response.predictions] for response in responses]
+
+
+@pytest.mark.parametrize("batch", [4, "dynamic"])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 19])
+def test_any_number_of_images_on_any_batch(model, small_model_path, tmp_path, rng, batch, count):
+    images = [rng.integers(0, 256, (20 + 7 * index, 90 - index, 3), dtype=np.uint8) for index in range(count)]
+    batched = build_variant(small_model_path, tmp_path, batch=batch)
+    expected = [model.infer(image, confidence=0.3) for image in images]
+    assert geometry(batched.infer(images, confidence=0.3)) == geometry(expected)
+
+
+def test_a_name_that_two_classes_share_filters_both(small_model_path, tmp_path, noise):
+    model = build_variant(small_model_path, tmp_path, class_names=["round", "square", "round"])
+    everything = model.infer(noise, confidence=0.2)
+    wanted = [row for row in geometry([everything])[0] if row[-1] != 1]
+    assert {row[-1] for row in wanted} == {0, 2}
+    assert geometry([model.infer(noise, confidence=0.2, class_filter=["round"])]) == [wanted]
+
+
+def test_an_empty_class_filter_of_a_request_filters_nothing(model, noise):
+    # As the V2 server's `kwargs.get("class_filter") and ...`.
+    answers = [model.infer_from_request(request_for(noise, class_filter=names)) for names in (None, [])]
+    assert geometry(answers[:1]) == geometry(answers[1:])
+    assert answers[0].predictions
+
+
+@pytest.mark.parametrize("width", [-5, 0, 2**40])
+def test_any_stroke_width_is_drawn_at_once(model, rng, width):
+    pixels = rng.integers(0, 256, (61, 97, 3), dtype=np.uint8)
+    request = request_for(pixels, visualize_predictions=True, visualization_stroke_width=width)
+    assert model.infer_from_request(request).visualization.startswith(b"\xff\xd8")
+
+
+def test_an_image_too_long_for_a_jpeg_is_a_clear_error(model):
+    request = request_for(np.zeros((1, 65501, 3), np.uint8), visualize_predictions=True)
+    with pytest.raises(rfkernels.InvalidArgumentError, match="65501 x 1 pixels"):
+        model.infer_from_request(request)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_names": ("one", "two")}, "outputs are"),
+        ({"image_size": (96, 64)}, "inputs are"),
+        ({"batch": 2}, "inputs are"),
+        ({"output_format": "decoded"}, "outputs are"),
+    ],
+)
+def test_metadata_that_do_not_fit_the_graph_are_refused(model, changes, message):
+    with pytest.raises(rfkernels.ModelFileError, match=message):
+        ObjectDetectionModel(model.engine, replace(model.metadata, **changes))

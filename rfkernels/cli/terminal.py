@@ -1,0 +1,29 @@
+"""What the commands share of talking to a person at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+_Item = TypeVar("_Item")
+
+
+def progress_bar(*, disable: bool = False) -> Any:  # noqa: ANN401 - rich is imported when it is needed
+    """A `rich.progress.Progress` on standard error, and only where a person looks at it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    seen = sys.stderr is not None and sys.stderr.isatty()
+    return Progress(console=Console(stderr=True), transient=True, disable=disable or not seen)
+
+
+def progress(items: Iterable[_Item], what: str, total: int, *, disable: bool = False) -> Iterator[_Item]:
+    """The items, with a progress bar while they are worked on."""
+    with progress_bar(disable=disable) as bar:
+        yield from bar.track(items, description=what, total=total)
+
+
+def printable(text: str) -> str:
+    """Text with escapes for what is no letter: a terminal must not take part of a name for a command."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
