@@ -56,7 +56,8 @@ struct HeadLevel {
     std::int64_t stride = 0;  ///< network pixels from an anchor to the next
 };
 
-/// Where an image lies in the network's input, and its full size (before `placement.crop`).
+/// Where an image lies in the network's input, and its full size (before `placement.crop`). Its scales are positive
+/// numbers of float32's normal range.
 struct ImageTarget {
     Placement placement;
     std::int64_t image_width = 0;
