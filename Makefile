@@ -66,7 +66,7 @@ test: test-native test-python
 
 # The CPU ops under AddressSanitizer and UndefinedBehaviorSanitizer, on every instruction set of this machine.
 test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
-	@$(VENV)/bin/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_BUILD_TYPE=Release \
+	@$(VENV)/bin/cmake -S . -B build/sanitize -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
 	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_SANITIZE=address,undefined > build/sanitize.log 2>&1 \
 	    || { cat build/sanitize.log; exit 1; }
 	@$(VENV)/bin/cmake --build build/sanitize

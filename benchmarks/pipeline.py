@@ -67,6 +67,7 @@ def run_pipeline(
     image_size: int = 640,
     model_path: Path | None = None,
     as_json: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Time it; returns the report as text or JSON.
 
@@ -77,6 +78,7 @@ def run_pipeline(
         scale: of the YOLOv8 that is made, "n" to "x".
         image_size: side of its input.
         model_path: a model to time instead; without peers, who would need its checkpoint.
+        on_progress: called between blocks with how many of how many are done.
     """
     images = make_images(_IMAGE_COUNT)
     with tempfile.TemporaryDirectory(prefix="rfkernels-bench-") as folder:
@@ -90,7 +92,7 @@ def run_pipeline(
         model = load(model_path, precision=precision, threads=threads, cache_directory=False)  # type: ignore[arg-type]
         report = PipelineReport(model_path.stem, dict(model.engine.description), 0.0, 0)
         peers = _make_peers(weights, threads, model.engine.description["precision"], report)
-        _measure(model, peers, images, repeats, report)
+        _measure(model, peers, images, repeats, report, on_progress=on_progress)
     return json.dumps(asdict(report), indent=2) if as_json else _format(report)
 
 
@@ -132,6 +134,8 @@ def _measure(
     images: Sequence[NDArray[np.uint8]],
     repeats: int,
     report: PipelineReport,
+    *,
+    on_progress: Callable[[int, int], None] | None,
 ) -> None:
     chosen = model.convention
     settings = DetectionSettings(chosen, chosen.confidence, chosen.iou_threshold, chosen.max_detections)
@@ -140,6 +144,8 @@ def _measure(
     counts: list[int] = []
     peer_times: dict[str, list[float]] = {name: [] for name in peers}
     for block in range(blocks):
+        if on_progress is not None:
+            on_progress(block, blocks)
         for turn in range(_BLOCK_WARMUP + _BLOCK_REPEATS):
             stages, count = _timed_request(model, images[(block + turn) % len(images)], settings)
             if turn >= _BLOCK_WARMUP:

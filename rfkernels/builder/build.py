@@ -115,10 +115,12 @@ def build(
 def _checked_options(options: BuildOptions) -> tuple[int, int] | None:
     if options.convention not in CONVENTIONS:
         raise InvalidArgumentError(f"convention: got {options.convention!r}, expected one of {', '.join(CONVENTIONS)}")
+    if isinstance(options.class_names, str):
+        raise InvalidArgumentError(f"class_names: got the text {options.class_names[:80]!r}, expected a list of names")
     size = options.image_size
     if isinstance(size, int):
         return size, size
-    if size is not None and len(size) != 2:
+    if size is not None and (not isinstance(size, Sequence) or len(size) != 2):
         raise InvalidArgumentError(f"image_size: got {size!r}, expected one side or (height, width)")
     return None if size is None else (size[0], size[1])
 
@@ -162,9 +164,13 @@ def _metadata(
     )
     # What is written must be readable: the reader's rules are the rules, whatever option broke them.
     try:
-        ModelMetadata.from_json(metadata.to_json())
+        text = metadata.to_json()
+        text.encode("utf-8")
+        ModelMetadata.from_json(text)
     except ModelFileError as error:
         raise InvalidArgumentError(str(error)) from error
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"class_names or source file name: not valid Unicode: {error}") from error
     return metadata
 
 

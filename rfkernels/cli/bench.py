@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
+from rfkernels.cli.terminal import progress_bar
 from rfkernels.errors import InvalidArgumentError
 
 
@@ -30,21 +32,30 @@ def run(arguments: argparse.Namespace) -> None:
     """Time, print."""
     if arguments.repeats < 1:
         raise InvalidArgumentError(f"--repeats is {arguments.repeats}; give 1 or more")
+    with progress_bar(auto_refresh=False) as bar:
+        task = bar.add_task(arguments.what)
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, refresh=True)
+
+        report = _measure(arguments, on_progress)
+    print(report)
+
+
+def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], None]) -> str:
     if arguments.what == "ops":
         from rfkernels.benchmarks.ops import run_all
 
-        print(run_all(repeats=arguments.repeats, as_json=arguments.json))
-        return
+        return run_all(repeats=arguments.repeats, as_json=arguments.json, on_progress=on_progress)
     from rfkernels.benchmarks.pipeline import run_pipeline
 
-    print(
-        run_pipeline(
-            repeats=arguments.repeats,
-            threads=arguments.threads,
-            precision=arguments.precision,
-            scale=arguments.scale,
-            image_size=arguments.imgsz,
-            model_path=arguments.model,
-            as_json=arguments.json,
-        )
+    return run_pipeline(
+        repeats=arguments.repeats,
+        threads=arguments.threads,
+        precision=arguments.precision,
+        scale=arguments.scale,
+        image_size=arguments.imgsz,
+        model_path=arguments.model,
+        as_json=arguments.json,
+        on_progress=on_progress,
     )

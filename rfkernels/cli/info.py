@@ -32,21 +32,19 @@ def run(arguments: argparse.Namespace) -> None:
 
 def machine_facts() -> dict[str, object]:
     """Versions, the CPU, and what the native ops and the engine make of it."""
-    import openvino
-
     import rfkernels
-    from rfkernels import _native
-    from rfkernels.engines.openvino import supported_precisions
+    from rfkernels import ops
+    from rfkernels.engines.openvino import runtime_facts, supported_precisions
 
-    core = openvino.Core()
+    runtime = runtime_facts()
     return {
         "rfkernels": rfkernels.__version__,
         "python": platform.python_version(),
-        "cpu": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "cpu": runtime["cpu"],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "instruction sets": _native.supported_instruction_sets(),
-        "in use": _native.active_instruction_set(),
-        "openvino": openvino.__version__.split("-")[0],
+        "instruction sets": ops.supported_instruction_sets(),
+        "in use": ops.active_instruction_set(),
+        "openvino": runtime["openvino"],
         "precisions": list(supported_precisions()),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import sys
@@ -38,15 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (head, less) has gone.
-        _drop_standard_output()
+        # The reader (head, less) has gone. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         print("rfkernels: interrupted", file=sys.stderr)
         return 130
     except (RfkernelsError, ValueError, OSError, MemoryError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            _drop_standard_output()
         if parsed.debug:
             traceback.print_exc()
         else:
@@ -63,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser = _Parser(
         prog="rfkernels", description="Vision inference with the requests and responses of Roboflow's V2 API."
@@ -73,11 +70,6 @@ def _make_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary, parents=[common])
         importlib.import_module(f"rfkernels.cli.{name}").add_arguments(command)
     return parser
-
-
-def _drop_standard_output() -> None:
-    """What is left in its buffer cannot be written, and Python would try, and complain, again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(error: BaseException) -> str:

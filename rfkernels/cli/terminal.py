@@ -9,13 +9,18 @@ from typing import Any, TypeVar
 _Item = TypeVar("_Item")
 
 
-def progress_bar(*, disable: bool = False) -> Any:  # noqa: ANN401 - rich is imported when it is needed
-    """A `rich.progress.Progress` on standard error, and only where a person looks at it."""
+def progress_bar(*, disable: bool = False, auto_refresh: bool = True) -> Any:  # noqa: ANN401 - rich is imported here
+    """A `rich.progress.Progress` on standard error, and only where a person looks at it.
+
+    Without `auto_refresh` no thread draws it: it changes when it is told to, between two timings and not during one.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     seen = sys.stderr is not None and sys.stderr.isatty()
-    return Progress(console=Console(stderr=True), transient=True, disable=disable or not seen)
+    return Progress(
+        console=Console(stderr=True), transient=True, disable=disable or not seen, auto_refresh=auto_refresh
+    )
 
 
 def progress(items: Iterable[_Item], what: str, total: int, *, disable: bool = False) -> Iterator[_Item]:

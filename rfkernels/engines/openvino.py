@@ -171,6 +171,14 @@ def supported_precisions() -> tuple[str, ...]:
     return _precisions_of(openvino.Core())
 
 
+def runtime_facts() -> Mapping[str, str]:
+    """The processor as the runtime names it, and the runtime's version."""
+    return {
+        "cpu": openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"),
+        "openvino": openvino.__version__.split("-")[0],
+    }
+
+
 def _precisions_of(core: openvino.Core) -> tuple[str, ...]:
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("fp32", "bf16") if "BF16" in capabilities else ("fp32",)

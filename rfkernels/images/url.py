@@ -50,7 +50,7 @@ def _get(url: str, deadline: float, options: ImageOptions) -> tuple[bytes, str |
     """One request: the body, or where it is redirected to."""
     host, port, target = _split(url)
     addresses = _public_addresses(host, port)
-    connection = _PinnedConnection(host, port, addresses, max(deadline - time.monotonic(), 0.001))
+    connection = _PinnedConnection(host, port, addresses, deadline)
     # A socket's time-out starts anew with each byte that arrives; this ends the whole transfer.
     watchdog = threading.Timer(max(deadline - time.monotonic(), 0.001), connection.abort)
     watchdog.daemon = True
@@ -147,9 +147,10 @@ def _ssl_context() -> ssl.SSLContext:
 class _PinnedConnection(http.client.HTTPSConnection):
     """A connection to one of the addresses that were checked, which speaks TLS with, and asks for, the host name."""
 
-    def __init__(self, host: str, port: int, addresses: list[str], timeout: float) -> None:
-        super().__init__(host, port, timeout=timeout, context=_ssl_context())
+    def __init__(self, host: str, port: int, addresses: list[str], deadline: float) -> None:
+        super().__init__(host, port, timeout=max(deadline - time.monotonic(), 0.001), context=_ssl_context())
         self._addresses = addresses
+        self._deadline = deadline
         # `self.sock` does not do for `abort`: http.client forgets it once a response reads up to the connection's end.
         self._transport: socket.socket | None = None
         self.aborted = False
@@ -161,7 +162,8 @@ class _PinnedConnection(http.client.HTTPSConnection):
             # The handshake is done apart, so that `abort` can already reach the socket that takes over the connection.
             encrypted = _ssl_context().wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
             self.sock = self._transport = encrypted
-            encrypted.do_handshake()
+            if not self.aborted:
+                encrypted.do_handshake()
         except BaseException:
             plain.close()
             raise
@@ -171,8 +173,12 @@ class _PinnedConnection(http.client.HTTPSConnection):
     def _connect_to_first_reachable(self) -> socket.socket:
         problem: OSError = OSError("there is no address to connect to")
         for address in self._addresses:
+            # A name may have hundreds of addresses, none of which answers: they share the time.
+            remaining = self._deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("no address of the host answered in time")
             try:
-                return socket.create_connection((address, self.port), self.timeout)
+                return socket.create_connection((address, self.port), remaining)
             except OSError as error:
                 problem = error
         raise problem

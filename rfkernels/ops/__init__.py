@@ -1,6 +1,6 @@
 """The kernels on their own: NumPy arrays (or anything that shares its memory through DLPack) in, NumPy arrays out."""
 
-from rfkernels._native import Placement, Rectangle
+from rfkernels._native import Placement, Rectangle, active_instruction_set, supported_instruction_sets
 from rfkernels.ops.detection import Detections, Kept, detect_from_decoded, detect_from_heads, nms
 from rfkernels.ops.preprocess import (
     StaticCrop,
@@ -18,6 +18,7 @@ __all__ = [
     "Placement",
     "Rectangle",
     "StaticCrop",
+    "active_instruction_set",
     "contrast",
     "detect_from_decoded",
     "detect_from_heads",
@@ -27,4 +28,5 @@ __all__ = [
     "plan_placement",
     "preprocess",
     "preprocess_into",
+    "supported_instruction_sets",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 import subprocess
@@ -149,3 +150,18 @@ def test_standard_output_that_takes_nothing(redirection, code):
     assert "Traceback" not in result.stderr
     assert "ignored" not in result.stderr
     assert len(result.stderr.splitlines()) == (1 if code else 0)
+
+
+def test_bench_says_how_far_it_is(small_model_path, monkeypatch, capsys):
+    told = []
+    pipeline = importlib.import_module("rfkernels.benchmarks.pipeline")
+    timed = pipeline.run_pipeline
+
+    def listening(*, on_progress, **options):
+        return timed(on_progress=lambda *counts: (told.append(counts), on_progress(*counts)), **options)
+
+    monkeypatch.setattr(pipeline, "run_pipeline", listening)
+    arguments = ["bench", "pipeline", "--model", str(small_model_path), "--repeats", "9", "--json"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["repeats"] == 16
+    assert told == [(0, 2), (1, 2)]

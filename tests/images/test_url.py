@@ -177,6 +177,22 @@ def test_the_next_checked_address_is_tried_where_one_is_unreachable(network):
     assert "Network is unreachable" in refusal_of("https://images.example/a.png")
 
 
+def test_addresses_that_do_not_answer_share_the_time(network, monkeypatch):
+    network.names["images.example"] = [f"93.184.215.{number}" for number in range(1, 200)]
+    now = [1000.0]
+    waits = []
+
+    def create_connection(address, timeout):
+        waits.append(timeout)
+        now[0] += min(timeout, 2.0)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(url.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(network, "create_connection", create_connection)
+    assert "not downloaded within 5 seconds" in refusal_of("https://images.example/a.png")
+    assert waits == [5.0, 3.0, 1.0]
+
+
 def test_a_chunked_answer_is_read(network):
     network.server.answers["/a.png"] = chunked(PNG)
     np.testing.assert_array_equal(load_image("https://images.example/a.png", options=ALLOWED).pixels, scene())
