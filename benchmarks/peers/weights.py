@@ -93,10 +93,13 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
 
 def _export(weights: Path, folder: Path, kind: str, **arguments: object) -> Path:
     import shutil
+    import warnings
 
     checkpoint = peer_checkpoint(weights, folder)
     if checkpoint.parent != folder:  # ultralytics writes beside the checkpoint.
         checkpoint = Path(shutil.copy(checkpoint, folder))
     model = load_peer(checkpoint)
     image_size = model.model.args["imgsz"]
-    return Path(model.export(format=kind, imgsz=image_size, verbose=False, device="cpu", **arguments))
+    with warnings.catch_warnings():  # Of torch, about the exporter that ultralytics chooses.
+        warnings.simplefilter("ignore")
+        return Path(model.export(format=kind, imgsz=image_size, verbose=False, device="cpu", **arguments))
