@@ -232,28 +232,25 @@ class ObjectDetectionModel:
 
     def respond(self, image: Image, detections: Detections) -> ObjectDetectionInferenceResponse:
         """Detections of one image as a V2 response: centre-based boxes, names, fresh ids."""
-        corners = detections.boxes
-        sizes = corners[:, 2:] - corners[:, :2]
-        # Centres in double: a float32 would print 1234.5000001 where V2 prints 1234.5.
-        centers = (corners[:, :2].astype(np.float64) + corners[:, 2:]) / 2
+        # Plain Python numbers, which are doubles: for a hundred boxes that is quicker than eight calls into NumPy, and
+        # a centre computed in float32 would print 1234.5000001 where V2 prints 1234.5.
         names = self.metadata.class_names
         predictions = [
             ObjectDetectionPrediction(
-                x=x,
-                y=y,
-                width=width,
-                height=height,
+                x=(x1 + x2) / 2,
+                y=(y1 + y2) / 2,
+                width=x2 - x1,
+                height=y2 - y1,
                 confidence=score,
                 class_name=names[class_id],
                 class_id=class_id,
                 detection_id=identifier,
             )
-            for (x, y), (width, height), score, class_id, identifier in zip(
-                centers.tolist(),
-                sizes.tolist(),
+            for (x1, y1, x2, y2), score, class_id, identifier in zip(
+                detections.boxes.tolist(),
                 detections.scores.tolist(),
                 detections.class_ids.tolist(),
-                new_ids(len(corners)),
+                new_ids(len(detections)),
                 strict=True,
             )
         ]
