@@ -26,8 +26,8 @@ from rfkernels.tasks.object_detection import DetectionSettings, ObjectDetectionM
 _IMAGE_SIZE = (1080, 1920)
 _IMAGE_COUNT = 6
 _CLASS_NAMES = [f"class {index}" for index in range(80)]
-_BLOCK_WARMUP = 2
-_BLOCK_REPEATS = 8
+_BLOCK_WARMUP = 6
+_BLOCK_REPEATS = 20
 _STAGES = ("preprocess", "engine", "postprocess", "response")
 
 Runner = Callable[[NDArray[np.uint8]], object]
@@ -72,7 +72,7 @@ def run_pipeline(
     """Time it; returns the report as text or JSON.
 
     Args:
-        repeats: timed calls of each runner, rounded up to whole blocks of 8.
+        repeats: timed calls of each runner, rounded up to whole blocks of 20.
         threads: of each engine.
         precision: of our engine, "auto", "fp32" or "bf16". ultralytics' OpenVINO backend is given the same.
         scale: of the YOLOv8 that is made, "n" to "x".

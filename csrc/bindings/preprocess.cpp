@@ -263,12 +263,14 @@ void bind_preprocess(py::module_& module) {
         "preprocess_into",
         [](const py::array& out, const std::vector<py::array>& images, const std::vector<Placement>& placements,
            bool swap_channels, int pad_value, const std::string& normalization, float divisor,
-           const std::vector<float>& first, const std::vector<float>& second) {
-            preprocess_into(out, images, placements,
-                            params_of(swap_channels, pad_value, normalization, divisor, first, second));
+           const std::vector<float>& first, const std::vector<float>& second, bool keep_padding) {
+            PreprocessParams params = params_of(swap_channels, pad_value, normalization, divisor, first, second);
+            params.keep_padding = keep_padding;
+            preprocess_into(out, images, placements, params);
         },
         py::arg("out"), py::arg("images"), py::arg("placements"), py::kw_only(), py::arg("swap_channels"),
         py::arg("pad_value"), py::arg("normalization"), py::arg("divisor"), py::arg("first"), py::arg("second"),
+        py::arg("keep_padding"),
         "Images to network input in one pass; `first`, `second` are mean and std, or scale and offset.");
     module.def(
         "grayscale",

@@ -33,6 +33,13 @@ class Session(Protocol):
     def inputs(self) -> Mapping[str, NDArray[Any]]:
         """Arrays over the memory that the runtime reads. Write into them, then `run`."""
 
+    @property
+    def drawn(self) -> dict[int, object]:
+        """What the inputs hold, by place in the batch: for whoever writes them to note and to find again.
+
+        Inputs keep their values from one request to the next, so what would be written again need not be.
+        """
+
     def run(self) -> Mapping[str, NDArray[np.float32]]:
         """Run the network on `inputs`.
 

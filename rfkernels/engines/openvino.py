@@ -73,6 +73,7 @@ class OpenVINOSession:
             self._tensors.append(tensor)
             inputs[port.any_name] = array
         self.inputs: Mapping[str, NDArray[Any]] = MappingProxyType(inputs)
+        self.drawn: dict[int, object] = {}
         self._output_ports = [
             (port.any_name, port, len(port.partial_shape) == _PLANAR_RANK) for port in compiled.outputs
         ]
@@ -110,6 +111,9 @@ class OpenVINOEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISION_NAMES[self.precision],
             "INFERENCE_NUM_THREADS": self.threads,
+            # A thread bound to a core waits for whatever else runs there; one that may move does not. On an idle
+            # machine the two are equal.
+            "ENABLE_CPU_PINNING": False,
         }
         cache_directory = _prepare_cache_directory(options.cache_directory)
         if cache_directory is not None:

@@ -109,6 +109,7 @@ def preprocess_into(
     std: Sequence[float] | None = None,
     scale: float | Sequence[float] | None = None,
     offset: float | Sequence[float] | None = None,
+    keep_padding: bool = False,
 ) -> None:
     """Writes images of any sizes, each where its placement puts it, into a network's input.
 
@@ -128,6 +129,8 @@ def preprocess_into(
         divisor: 255 by default.
         mean, std: 3 numbers each; 0 and 1 by default.
         scale, offset: 3 numbers each, or one for all; 1 and 0 by default.
+        keep_padding: write only what the images cover. For an `out` into which the same placements, padding and
+            normalization were drawn before: the padding is there already.
 
     Raises:
         ValueError: shapes, dtypes or numbers of arguments that do not fit, `out` that is read-only or shares memory
@@ -147,6 +150,7 @@ def preprocess_into(
         divisor=normalization.divisor,
         first=normalization.first,
         second=normalization.second,
+        keep_padding=keep_padding,
     )
 
 

@@ -202,7 +202,9 @@ class ObjectDetectionModel:
         self, images: Sequence[Image], session: Session, convention: Convention, preparation: Preparation | None = None
     ) -> list[Placement]:
         """Write the images into the session's input; returns where each lies in it."""
-        return (preparation or self._preparation).write(images, session.inputs[self._input_name], convention)
+        return (preparation or self._preparation).write(
+            images, session.inputs[self._input_name], convention, session.drawn
+        )
 
     def finish(
         self,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rfkernels import ops
 from rfkernels.images import Image
-from rfkernels.model_metadata import ModelMetadata
+from rfkernels.model_metadata import ModelMetadata, Preprocessing
 from rfkernels.ops import Placement, Rectangle, StaticCrop
 from rfkernels.tasks.convention import Convention
 
@@ -37,13 +37,20 @@ class Preparation:
         )
         return Preparation(replace(self._metadata, preprocessing=steps))
 
-    def write(self, images: Sequence[Image], destination: NDArray[Any], convention: Convention) -> list[Placement]:
+    def write(
+        self,
+        images: Sequence[Image],
+        destination: NDArray[Any],
+        convention: Convention,
+        drawn: dict[int, object] | None = None,
+    ) -> list[Placement]:
         """Write images of any sizes into the network's input.
 
         Args:
             images: at most as many as the destination holds; what is left of it is not touched.
             destination: float32 [N, 3, height, width], C-contiguous.
             convention: how the letterbox rounds.
+            drawn: the session's notes on what the destination holds; padding that is there already is not drawn again.
 
         Returns:
             Where each image lies in the input.
@@ -58,7 +65,11 @@ class Preparation:
             crops.append(remaining)
         # V2's centre crop is black around a small image, whatever the model's padding is.
         pad_value = 0 if steps.resize_mode == "center_crop" else steps.pad_value
+        drawn = {} if drawn is None else drawn
         for first, last, order in _runs(images):
+            around = {n: _padding_of(crops[n], pad_value, steps) for n in range(first, last)}
+            # Taken out first: after an error nobody knows what the destination holds.
+            held = [drawn.pop(n, None) for n in around]
             ops.preprocess_into(
                 destination[first:last],
                 pixels[first:last],
@@ -68,7 +79,9 @@ class Preparation:
                 divisor=steps.divisor,
                 mean=steps.mean,
                 std=steps.std,
+                keep_padding=held == list(around.values()),
             )
+            drawn.update(around)
         return placements
 
     def _plan(self, image: Image, convention: Convention) -> Placement:
@@ -101,6 +114,12 @@ class Preparation:
             scale_x=placement.scale_x,
             scale_y=placement.scale_y,
         )
+
+
+def _padding_of(placement: Placement, pad_value: int, steps: Preprocessing) -> object:
+    """Everything that the padding around an image depends on, to be compared."""
+    covered = (placement.left, placement.top, placement.resized_width, placement.resized_height)
+    return covered, pad_value, steps.divisor, steps.mean, steps.std
 
 
 def _runs(images: Sequence[Image]) -> list[tuple[int, int, str]]:

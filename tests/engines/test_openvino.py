@@ -167,3 +167,14 @@ def test_aligned_empty(shape):
     assert array.shape == shape
     assert array.ctypes.data % 64 == 0
     assert array.flags.c_contiguous
+
+
+def test_inputs_keep_their_values_over_a_run(small_model_path, rng):
+    for precision in supported_precisions():
+        engine = OpenVINOEngine(small_model_path, OpenVINOOptions(precision=precision, cache_directory=False))
+        with engine.session() as session:
+            values = rng.random((1, 3, 64, 96)).astype(np.float32)
+            session.inputs["images"][...] = values
+            for _ in range(3):
+                session.run()
+            np.testing.assert_array_equal(session.inputs["images"], values)

@@ -100,3 +100,21 @@ def test_a_centre_crop_is_black_around_a_small_image(rng):
     expected = definition.preprocess([small], [placement], size=SIZE, swap_channels=True, pad_value=0)
     np.testing.assert_array_equal(destination, expected)
     assert destination[0, 0, 0, 0] == 0
+
+
+def test_padding_is_drawn_again_only_where_it_changes(rng):
+    sizes = [(101, 77), (101, 77), (40, 200), (101, 77), (202, 154)]
+    images = [Image(rng.integers(0, 256, (*size, 3), dtype=np.uint8), "bgr") for size in sizes]
+    prepared, drawn = preparation(), {}
+    destination = np.full((1, 3, *SIZE), np.nan, np.float32)
+    for image in images:
+        prepared.write([image], destination, V2, drawn)
+        np.testing.assert_array_equal(destination[0], definition.letterbox(image.pixels, size=SIZE, swap_channels=True))
+    # Whoever finds the note of another padding draws its own.
+    black = preparation(pad_value=0)
+    black.write([images[-1]], destination, V2, drawn)
+    assert destination[0, 0, 0, 0] == 0
+    # And it is really left alone: a mark in it survives.
+    destination[0, 0, 0, 0] = -1
+    black.write([images[-1]], destination, V2, drawn)
+    assert destination[0, 0, 0, 0] == -1

@@ -64,12 +64,15 @@ struct PreprocessParams {
     float deviation[3] = {1.0F, 1.0F, 1.0F};  ///< called std outside C++
     float scale[3] = {1.0F, 1.0F, 1.0F};
     float offset[3] = {0.0F, 0.0F, 0.0F};
+    /// Write what the images cover and nothing else: an earlier call with the same placements has left the padding
+    /// there. Of a 1080p image in 640 x 640 float32 that is 2.15 of 4.92 MB.
+    bool keep_padding = false;
 };
 
 /// Images to planar network input: resize, pad, channel swap, normalization, HWC to CHW, conversion, in one pass.
 ///
 ///   destination[n][c][y][x] = normalize(resized[y - top][x - left][c'])   where placement n puts the image
-///                           = normalize(pad_value)                        elsewhere
+///                           = normalize(pad_value)                        elsewhere (keep_padding: left as it is)
 ///
 /// images       `count` of uint8 [height, width, 1 | 3 | 4], any sizes, any row pitch. Grey becomes three equal
 /// channels,

@@ -275,6 +275,7 @@ Status preprocess(const ImageView* images, const Placement* placements, std::int
     plan.canvas_height = canvas_height;
     plan.canvas_width = canvas_width;
     plan.pad_value = params.pad_value;
+    plan.keep_padding = params.keep_padding;
     plan_normalization(params, &plan);
     const DrawImage draw_image = draw_image_of(instruction_set);
     for (std::int64_t n = 0; n < count; ++n) {

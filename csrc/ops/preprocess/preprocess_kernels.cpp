@@ -343,7 +343,7 @@ class Canvas {
     }
 
     void pad(int channel, std::int64_t row, std::int64_t column, std::int64_t count) const {
-        if (count <= 0) return;
+        if (count <= 0 || plan_.keep_padding) return;
         void* target = at(channel, row, column);
         if (plan_.dtype == DataType::kUint8) {
             std::memset(target, plan_.pad_value, static_cast<std::size_t>(count));

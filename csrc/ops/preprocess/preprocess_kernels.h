@@ -54,6 +54,7 @@ struct DrawPlan {
     ChannelNormalization normalization[3];
     bool exact_division;
     bool divides;  // a divisor differs from 1
+    bool keep_padding;
     std::uint8_t pad_value;
 };
 
