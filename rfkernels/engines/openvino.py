@@ -14,11 +14,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino.preprocess import PrePostProcessor
 
 from rfkernels.engines.engine import TensorSpecification
+from rfkernels.engines.silent_openvino import PrePostProcessor, openvino
 from rfkernels.errors import EngineError, InvalidArgumentError
 
 Precision = Literal["auto", "fp32", "bf16"]

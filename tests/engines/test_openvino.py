@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -178,3 +181,16 @@ def test_inputs_keep_their_values_over_a_run(small_model_path, rng):
             for _ in range(3):
                 session.run()
             np.testing.assert_array_equal(session.inputs["images"], values)
+
+
+def test_nothing_is_reported_to_anybody(tmp_path):
+    """Seen from outside: no process is forked, nothing is written to the home folder, the telemetry is not loaded."""
+    program = """
+import os, sys
+os.fork = lambda: sys.exit("forked")
+import rfkernels.engines.openvino
+assert "openvino_telemetry" not in sys.modules
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
