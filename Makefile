@@ -23,6 +23,14 @@ DEMO_WEIGHTS := models/demo/yolov8n-shapes-320.safetensors
 .NOTPARALLEL:
 .PHONY: demo test test-native test-python parity fuzz lint format clean
 
+# Python's headers where the system has none (python3-venv does not bring them): from Debian's own package, unpacked
+# here, nothing installed. FindPython and the compiler are pointed at them through the environment.
+PYTHON_HEADERS := $(CURDIR)/build/python-headers
+HAS_HEADERS := import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
+PYTHON_NAME = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+WITH_HEADERS = if [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ]; then \
+    export SKBUILD_CMAKE_DEFINE="Python_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" CPATH="$(PYTHON_HEADERS)/usr/include"; fi;
+
 # An environment with what builds the package. Without isolation the native build is incremental.
 define make_environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -30,6 +38,10 @@ define make_environment
 	@$(PYTHON) -c 'import ensurepip' \
 	    || { echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@command -v c++ > /dev/null || { echo "No C++ compiler found. On Debian and Ubuntu: apt-get install g++"; exit 1; }
+	@$(PYTHON) -c '$(HAS_HEADERS)' || [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ] \
+	    || { mkdir -p "$(PYTHON_HEADERS)" && cd "$(PYTHON_HEADERS)" && echo "Fetching Python's headers ..." \
+	        && apt-get download -qq "lib$(PYTHON_NAME)-dev" > log 2>&1 && dpkg-deb -x "$$(ls lib$(PYTHON_NAME)-dev*.deb)" .; } \
+	    || { echo "Python's headers are missing. On Debian and Ubuntu: apt-get install python3-dev"; exit 1; }
 	@echo "Setting up $(1) ..."
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python $(PIP_INSTALL) "scikit-build-core>=0.11" "pybind11>=2.13,<4" "cmake>=3.21" "ninja>=1.10"
@@ -41,18 +53,18 @@ $(VENV)/made:
 
 $(VENV)/package: $(VENV)/made $(PACKAGE_SOURCES)
 	@echo "Building and installing rfkernels ..."
-	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build]"
+	@$(WITH_HEADERS) $(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build]"
 	@touch $@
 
 # Each of these holds all of the one before it, so it stands for that one too.
 $(VENV)/test-tools: $(VENV)/made $(PACKAGE_SOURCES)
 	@echo "Building and installing rfkernels and what its tests need ..."
-	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test]"
+	@$(WITH_HEADERS) $(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test]"
 	@touch $(VENV)/package $@
 
 $(VENV)/lint-tools: $(VENV)/made $(PACKAGE_SOURCES)
 	@echo "Building and installing rfkernels, what its tests need, and the linters ..."
-	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test,lint]"
+	@$(WITH_HEADERS) $(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test,lint]"
 	@touch $(VENV)/package $(VENV)/test-tools $@
 
 build/demo/yolov8n-shapes-320.onnx: $(DEMO_WEIGHTS) $(VENV)/package
@@ -84,7 +96,7 @@ $(PARITY_VENV)/made: $(wildcard tests/parity/requirements*.txt)
 	@touch $@
 
 $(PARITY_VENV)/package: $(PARITY_VENV)/made $(PACKAGE_SOURCES)
-	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test]"
+	@$(WITH_HEADERS) $(PARITY_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test]"
 	@touch $@
 
 parity: $(PARITY_VENV)/package
@@ -92,7 +104,7 @@ parity: $(PARITY_VENV)/package
 
 $(FUZZ_VENV)/package: $(PACKAGE_SOURCES)
 	$(call make_environment,$(FUZZ_VENV))
-	@$(FUZZ_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,fuzz]"
+	@$(WITH_HEADERS) $(FUZZ_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,fuzz]"
 	@touch $@
 
 fuzz: $(FUZZ_VENV)/package
