@@ -68,9 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
         _print_table(arguments.images, responses)
     else:
         _print_json(responses)
+    sys.stdout.flush()
     for output in outputs:
         if output is not None:
-            # Not on standard output, which is JSON for the next program.
+            # After the answer, and not on standard output, which is JSON for the next program.
             print(f"annotated picture: {output}", file=sys.stderr)
 
 

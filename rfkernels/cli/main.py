@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+import rfkernels
 from rfkernels.cli.terminal import printable
 from rfkernels.errors import RfkernelsError
 
@@ -65,6 +66,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="rfkernels", description="Vision inference with the requests and responses of Roboflow's V2 API."
     )
+    parser.add_argument("--version", action="version", version=f"rfkernels {rfkernels.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary, parents=[common])

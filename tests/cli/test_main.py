@@ -166,3 +166,10 @@ def test_bench_says_how_far_it_is(small_model_path, monkeypatch, capsys):
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["repeats"] == 40
     assert told == [(0, 2), (1, 2)]
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit_of:
+        main(["--version"])
+    assert exit_of.value.code == 0
+    assert capsys.readouterr().out.startswith("rfkernels ")
