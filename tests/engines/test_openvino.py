@@ -184,10 +184,9 @@ def test_inputs_keep_their_values_over_a_run(small_model_path, rng):
 
 
 def test_nothing_is_reported_to_anybody(tmp_path):
-    """Seen from outside: no process is forked, nothing is written to the home folder, the telemetry is not loaded."""
+    """The telemetry, which a plain `import openvino` loads, is not; and nothing is written to the home folder."""
     program = """
-import os, sys
-os.fork = lambda: sys.exit("forked")
+import sys
 import rfkernels.engines.openvino
 assert "openvino_telemetry" not in sys.modules
 """
