@@ -14,6 +14,8 @@ def force_instruction_set(name: str) -> None: ...
 
 # detection
 
+# float32, or the bits of bfloat16
+_Values = NDArray[np.float32] | NDArray[np.uint16]
 # boxes, scores, class_ids, anchor_indices, network_boxes, overflowed
 _Found = tuple[
     NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], bool
@@ -28,9 +30,10 @@ def nms(
     max_detections: int,
 ) -> tuple[NDArray[np.int32], bool]: ...
 def detect_from_heads(
-    heads: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    heads: Sequence[tuple[_Values, _Values]],
     strides: Sequence[int],
-    placements: NDArray[np.float64],
+    placements: Sequence[Any],
+    image_sizes: Sequence[tuple[int, int]],
     confidence: float,
     class_confidences: NDArray[np.float32] | None,
     wanted_classes: NDArray[np.uint8] | None,
@@ -41,8 +44,9 @@ def detect_from_heads(
     max_detections: int,
 ) -> list[_Found]: ...
 def detect_from_decoded(
-    prediction: NDArray[np.float32],
-    placements: NDArray[np.float64],
+    prediction: _Values,
+    placements: Sequence[Any],
+    image_sizes: Sequence[tuple[int, int]],
     confidence: float,
     class_confidences: NDArray[np.float32] | None,
     wanted_classes: NDArray[np.uint8] | None,

@@ -12,20 +12,18 @@ namespace {
 
 using FloatArray = py::array_t<float, py::array::c_style>;
 
-// Columns of the placements array; rfkernels/ops/detection.py writes them.
-enum PlacementColumn { kLeft, kTop, kScaleX, kScaleY, kCropX, kCropY, kImageWidth, kImageHeight, kPlacementColumns };
-
-TensorView view_of_float32(const py::array& array, const std::string& name, int rank) {
-    if (!py::isinstance<py::array_t<float>>(array)) {
+TensorView view_of_values(const py::array& array, const std::string& name, int rank) {
+    const bool is_float32 = py::isinstance<py::array_t<float>>(array);
+    if (!is_float32 && !py::isinstance<py::array_t<std::uint16_t>>(array)) {
         throw py::value_error(name + " has dtype " + py::str(array.dtype()).cast<std::string>() +
-                              "; give float32, in this machine's byte order");
+                              "; give float32, or uint16 for bfloat16, in this machine's byte order");
     }
     if (array.ndim() != rank) {
         throw py::value_error(name + " has " + std::to_string(array.ndim()) + " axes; give " + std::to_string(rank));
     }
     TensorView view;
     view.data = const_cast<void*>(array.data());
-    view.dtype = DataType::kFloat32;
+    view.dtype = is_float32 ? DataType::kFloat32 : DataType::kBfloat16;
     view.rank = rank;
     for (int axis = 0; axis < rank; ++axis) {
         view.shape[axis] = array.shape(axis);
@@ -34,27 +32,78 @@ TensorView view_of_float32(const py::array& array, const std::string& name, int 
     return view;
 }
 
-std::vector<ImageTarget> read_placements(const py::array_t<double, py::array::c_style>& rows) {
-    if (rows.ndim() != 2 || rows.shape(1) != kPlacementColumns) {
-        throw py::value_error("placements must be float64 [N, 8]");
+/// How an object looks in an error message.
+std::string shown(const py::handle& object) {
+    // In ASCII: whatever a name holds, it can be cut anywhere and written anywhere.
+    const py::object text = py::reinterpret_steal<py::object>(PyObject_ASCII(object.ptr()));
+    if (!text) throw py::error_already_set();
+    const std::string ascii = text.cast<std::string>();
+    return ascii.size() <= 60 ? ascii : ascii.substr(0, 60) + "...";
+}
+
+double number_of(const py::handle& object, const std::string& what) {
+    const double number = PyFloat_AsDouble(object.ptr());
+    if (number == -1.0 && PyErr_Occurred() != nullptr) {
+        const bool is_no_number = PyErr_ExceptionMatches(PyExc_TypeError) != 0 ||
+                                  PyErr_ExceptionMatches(PyExc_ValueError) != 0 ||
+                                  PyErr_ExceptionMatches(PyExc_OverflowError) != 0;
+        if (!is_no_number) throw py::error_already_set();
+        PyErr_Clear();
+        throw py::value_error(what + " is " + shown(object) + "; give a number");
     }
-    std::vector<ImageTarget> images(static_cast<std::size_t>(rows.shape(0)));
+    return number;
+}
+
+std::int64_t pixels_of(const py::handle& object, const std::string& what) {
+    const double number = number_of(object, what);
+    if (!(std::fabs(number) < 2147483648.0 && std::trunc(number) == number)) {
+        throw py::value_error(what + " is " + shown(object) + "; give a whole number of pixels below 2^31");
+    }
+    return static_cast<std::int64_t>(number);
+}
+
+py::object attribute_of(const py::handle& object, const char* attribute, const std::string& name) {
+    PyObject* found = PyObject_GetAttrString(object.ptr(), attribute);
+    if (found != nullptr) return py::reinterpret_steal<py::object>(found);
+    if (PyErr_ExceptionMatches(PyExc_AttributeError) == 0) throw py::error_already_set();
+    PyErr_Clear();
+    throw py::value_error(name + " is " + shown(object) + ", which has no " + attribute +
+                          "; give an rfkernels.ops.Placement");
+}
+
+/// `rfkernels.ops.Placement`, or any object with what is needed of its attributes.
+Placement placement_of(const py::handle& object, const std::string& name) {
+    if (py::type::of(object).is(py::type::of<Placement>())) return object.cast<Placement>();
+    const auto pixels = [](const py::handle& owner, const char* attribute, const std::string& owner_name) {
+        return pixels_of(attribute_of(owner, attribute, owner_name), owner_name + "." + attribute);
+    };
+    Placement placement;
+    placement.left = pixels(object, "left", name);
+    placement.top = pixels(object, "top", name);
+    placement.scale_x = number_of(attribute_of(object, "scale_x", name), name + ".scale_x");
+    placement.scale_y = number_of(attribute_of(object, "scale_y", name), name + ".scale_y");
+    const py::object crop = attribute_of(object, "crop", name);
+    placement.crop.x = pixels(crop, "x", name + ".crop");
+    placement.crop.y = pixels(crop, "y", name + ".crop");
+    return placement;
+}
+
+std::vector<ImageTarget> read_targets(const py::sequence& placements, const py::sequence& image_sizes) {
+    if (placements.size() != image_sizes.size()) {
+        throw py::value_error("placements has " + std::to_string(placements.size()) + " entries, image_sizes " +
+                              std::to_string(image_sizes.size()) + "; give equally many");
+    }
+    std::vector<ImageTarget> images(placements.size());
     for (std::size_t i = 0; i < images.size(); ++i) {
-        const double* row = rows.data(static_cast<py::ssize_t>(i));
-        for (const PlacementColumn column : {kLeft, kTop, kCropX, kCropY, kImageWidth, kImageHeight}) {
-            if (!(std::fabs(row[column]) < 2147483648.0)) {
-                throw py::value_error("placements[" + std::to_string(i) + "] or its image size is not a pixel number");
-            }
+        const std::string size_name = "image_sizes[" + std::to_string(i) + "]";
+        images[i].placement = placement_of(placements[i], "placements[" + std::to_string(i) + "]");
+        const py::object size = image_sizes[i];
+        const bool is_row = py::isinstance<py::array>(size) && py::cast<py::array>(size).ndim() == 1;
+        if (!(is_row || py::isinstance<py::tuple>(size) || py::isinstance<py::list>(size)) || py::len(size) != 2) {
+            throw py::value_error(size_name + " is " + shown(size) + "; give (height, width)");
         }
-        Placement& placement = images[i].placement;
-        placement.left = static_cast<std::int64_t>(row[kLeft]);
-        placement.top = static_cast<std::int64_t>(row[kTop]);
-        placement.scale_x = row[kScaleX];
-        placement.scale_y = row[kScaleY];
-        placement.crop.x = static_cast<std::int64_t>(row[kCropX]);
-        placement.crop.y = static_cast<std::int64_t>(row[kCropY]);
-        images[i].image_width = static_cast<std::int64_t>(row[kImageWidth]);
-        images[i].image_height = static_cast<std::int64_t>(row[kImageHeight]);
+        images[i].image_height = pixels_of(size[py::int_(0)], size_name + " height");
+        images[i].image_width = pixels_of(size[py::int_(1)], size_name + " width");
     }
     return images;
 }
@@ -104,16 +153,16 @@ py::list as_tuples(const std::vector<Detections>& results) {
 }  // namespace
 
 void bind_detection(py::module_& module) {
-    using Placements = py::array_t<double, py::array::c_style>;
     using ClassConfidences = std::optional<FloatArray>;
     using WantedClasses = std::optional<py::array_t<std::uint8_t, py::array::c_style>>;
 
     module.def(
         "detect_from_heads",
         [](const std::vector<std::pair<py::array, py::array>>& heads, const std::vector<std::int64_t>& strides,
-           const Placements& placements, float confidence, const ClassConfidences& class_confidences,
-           const WantedClasses& wanted_classes, bool filter_before_suppression, bool whole_pixels, double iou_threshold,
-           bool class_agnostic, std::int64_t max_detections) {
+           const py::sequence& placements, const py::sequence& image_sizes, float confidence,
+           const ClassConfidences& class_confidences, const WantedClasses& wanted_classes,
+           bool filter_before_suppression, bool whole_pixels, double iou_threshold, bool class_agnostic,
+           std::int64_t max_detections) {
             if (heads.size() != strides.size()) {
                 throw py::value_error("heads has " + std::to_string(heads.size()) + " levels, strides has " +
                                       std::to_string(strides.size()) + " entries; give one for each level");
@@ -121,10 +170,10 @@ void bind_detection(py::module_& module) {
             std::vector<HeadLevel> levels;
             for (std::size_t i = 0; i < heads.size(); ++i) {
                 const std::string name = "heads[" + std::to_string(i) + "]";
-                levels.push_back(HeadLevel{view_of_float32(heads[i].first, name + " box", 4),
-                                           view_of_float32(heads[i].second, name + " classes", 4), strides[i]});
+                levels.push_back(HeadLevel{view_of_values(heads[i].first, name + " box", 4),
+                                           view_of_values(heads[i].second, name + " classes", 4), strides[i]});
             }
-            const std::vector<ImageTarget> images = read_placements(placements);
+            const std::vector<ImageTarget> images = read_targets(placements, image_sizes);
             const DetectionParams params =
                 read_params(confidence, class_confidences, wanted_classes, filter_before_suppression, whole_pixels,
                             iou_threshold, class_agnostic, max_detections);
@@ -138,18 +187,18 @@ void bind_detection(py::module_& module) {
             raise_if_failed(status);
             return as_tuples(results);
         },
-        py::arg("heads"), py::arg("strides"), py::arg("placements").noconvert(), py::arg("confidence"),
+        py::arg("heads"), py::arg("strides"), py::arg("placements"), py::arg("image_sizes"), py::arg("confidence"),
         py::arg("class_confidences"), py::arg("wanted_classes"), py::arg("filter_before_suppression"),
         py::arg("whole_pixels"), py::arg("iou_threshold"), py::arg("class_agnostic"), py::arg("max_detections"));
 
     module.def(
         "detect_from_decoded",
-        [](const py::array& prediction, const Placements& placements, float confidence,
-           const ClassConfidences& class_confidences, const WantedClasses& wanted_classes,
+        [](const py::array& prediction, const py::sequence& placements, const py::sequence& image_sizes,
+           float confidence, const ClassConfidences& class_confidences, const WantedClasses& wanted_classes,
            bool filter_before_suppression, bool whole_pixels, double iou_threshold, bool class_agnostic,
            std::int64_t max_detections) {
-            const TensorView view = view_of_float32(prediction, "prediction", 3);
-            const std::vector<ImageTarget> images = read_placements(placements);
+            const TensorView view = view_of_values(prediction, "prediction", 3);
+            const std::vector<ImageTarget> images = read_targets(placements, image_sizes);
             const DetectionParams params =
                 read_params(confidence, class_confidences, wanted_classes, filter_before_suppression, whole_pixels,
                             iou_threshold, class_agnostic, max_detections);
@@ -163,9 +212,9 @@ void bind_detection(py::module_& module) {
             raise_if_failed(status);
             return as_tuples(results);
         },
-        py::arg("prediction"), py::arg("placements").noconvert(), py::arg("confidence"), py::arg("class_confidences"),
-        py::arg("wanted_classes"), py::arg("filter_before_suppression"), py::arg("whole_pixels"),
-        py::arg("iou_threshold"), py::arg("class_agnostic"), py::arg("max_detections"));
+        py::arg("prediction"), py::arg("placements"), py::arg("image_sizes"), py::arg("confidence"),
+        py::arg("class_confidences"), py::arg("wanted_classes"), py::arg("filter_before_suppression"),
+        py::arg("whole_pixels"), py::arg("iou_threshold"), py::arg("class_agnostic"), py::arg("max_detections"));
 
     module.def(
         "nms",

@@ -50,8 +50,10 @@ DataType data_type_of(const py::dtype& dtype) {
     // Compared by value: an array that was pickled, by a queue between processes say, has a dtype object of its own.
     if (dtype.equal(py::dtype("uint8"))) return DataType::kUint8;
     if (dtype.equal(py::dtype("float16"))) return DataType::kFloat16;
+    if (dtype.equal(py::dtype("uint16"))) return DataType::kBfloat16;  // its bits: NumPy has no such type
     if (dtype.equal(py::dtype("float32"))) return DataType::kFloat32;
-    throw py::value_error("dtype is " + std::string(py::str(dtype)) + "; give uint8, float16 or float32");
+    throw py::value_error("dtype is " + std::string(py::str(dtype)) +
+                          "; give uint8, float16, float32, or uint16 for bfloat16");
 }
 
 void copy_channels(const std::vector<float>& values, const char* name, float (&target)[3]) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from rfkernels import _native
 
 Convention = Literal["v2", "ultralytics"]
+# What a network gives: float32, or the bits of bfloat16.
+Values: TypeAlias = NDArray[np.float32] | NDArray[np.uint16]
 ClassFilterStage = Literal["before_suppression", "after_cut"]
 
 # What the native op reads: elements one behind the other, each at a multiple of its size.
@@ -104,7 +106,7 @@ def nms(
         class_ids: int32 [n], any numbers; different classes do not suppress each other. None: all of one class.
         iou_threshold: from 0 to 1. The float32 IoU is compared with this double: IoU 3/10 is suppressed at 0.3.
         class_agnostic: let boxes of any class suppress each other.
-        max_detections: at least 1; the best so many are kept.
+        max_detections: at least 0; the best so many are kept.
 
     Returns:
         Kept(indices int32 [m], overflowed bool), by descending score.
@@ -135,7 +137,7 @@ def nms(
 
 
 def detect_from_heads(
-    heads: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    heads: Sequence[tuple[Values, Values]],
     placements: Sequence[PlacementLike],
     image_sizes: Sequence[tuple[int, int]],
     *,
@@ -156,8 +158,9 @@ def detect_from_heads(
 
     Args:
         heads: for each level (box, classes): float32 [N, 4 * reg_max, H, W], channel = side * reg_max + bin, and
-            float32 [N, class_count, H, W] logits. In memory channel by channel, or anchor by anchor (an NHWC array
-            transposed to NCHW, slices of its channels included); both are read in place.
+            float32 [N, class_count, H, W] logits; uint16 are the bits of bfloat16. In memory channel by channel, or
+            anchor by anchor (an NHWC array transposed to NCHW, slices of its channels included); both are read in
+            place.
         placements: N, where each image lies in the network's input.
         image_sizes: N (height, width) of the original images, before any crop.
         strides: network pixels from an anchor to the next, for each level.
@@ -165,7 +168,7 @@ def detect_from_heads(
         class_confidences: float32 [class_count], thresholds that replace `confidence` for an anchor's best class.
         iou_threshold: from 0 to 1, see `nms`.
         class_agnostic: let boxes of any class suppress each other.
-        max_detections: at least 1; the best so many of what suppression leaves.
+        max_detections: at least 0; the best so many of what suppression leaves.
         wanted_classes: ids of the classes to return. None: all.
         class_filter_stage: "before_suppression": an unwanted class neither suppresses nor takes one of the
             max_detections places; "after_cut": it does both. None: as the convention has it, which is before the
@@ -178,14 +181,15 @@ def detect_from_heads(
     Raises:
         ValueError: a wrong shape, dtype, memory layout or range; the message names the argument.
 
-    Source: v2-api.md 5.2, yolov8.md A.8 to A.10; ultralytics' Detect head.
+    Source: inference-models 0.39 (thresholds, suppression, rounding); ultralytics 8.4 (its Detect head).
     """
-    read = [(np.asarray(box), np.asarray(classes)) for box, classes in heads]
+    read = [(_as_values(box), _as_values(classes)) for box, classes in heads]
     class_count = read[0][1].shape[1] if read and read[0][1].ndim == 4 else 0
     results = _native.detect_from_heads(
         read,
         list(strides),
-        _placement_rows(placements, image_sizes),
+        placements,
+        image_sizes,
         confidence,
         _as_class_confidences(class_confidences),
         _as_flags(wanted_classes, class_count),
@@ -199,7 +203,7 @@ def detect_from_heads(
 
 
 def detect_from_decoded(
-    prediction: NDArray[np.float32],
+    prediction: Values,
     placements: Sequence[PlacementLike],
     image_sizes: Sequence[tuple[int, int]],
     *,
@@ -216,7 +220,8 @@ def detect_from_decoded(
 
     Args:
         prediction: float32 [N, 4 + class_count, A]: centre x, centre y, width and height in network pixels, then
-            scores from 0 to 1. In memory row by row, or anchor by anchor ([N, A, 4 + class_count] transposed).
+            scores from 0 to 1; uint16 are the bits of bfloat16. In memory row by row, or anchor by anchor
+            ([N, A, 4 + class_count] transposed).
         placements: see `detect_from_heads`, as all further arguments.
         image_sizes: N (height, width) of the original images, before any crop.
 
@@ -226,13 +231,14 @@ def detect_from_decoded(
     Raises:
         ValueError: a wrong shape, dtype, memory layout or range; the message names the argument.
 
-    Source: v2-api.md 5.2, yolov8.md A.9 and A.10.
+    Source: inference-models 0.39, ultralytics 8.4.
     """
-    read = np.asarray(prediction)
+    read = _as_values(prediction)
     class_count = max(0, read.shape[1] - 4) if read.ndim == 3 else 0
     results = _native.detect_from_decoded(
         read,
-        _placement_rows(placements, image_sizes),
+        placements,
+        image_sizes,
         confidence,
         _as_class_confidences(class_confidences),
         _as_flags(wanted_classes, class_count),
@@ -243,6 +249,10 @@ def detect_from_decoded(
         max_detections,
     )
     return [Detections(*result) for result in results]
+
+
+def _as_values(values: Values) -> Values:
+    return cast("Values", np.asarray(values))
 
 
 def _as_class_ids(class_ids: ArrayLike) -> NDArray[np.int32]:
@@ -281,15 +291,3 @@ def _filters_before_suppression(stage: ClassFilterStage | None, convention: Conv
     if stage not in (None, "before_suppression", "after_cut"):
         raise ValueError(f'class_filter_stage is {stage!r}; give "before_suppression", "after_cut" or None')
     return stage == "before_suppression" or (stage is None and convention == "ultralytics")
-
-
-def _placement_rows(placements: Sequence[PlacementLike], image_sizes: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    if len(placements) != len(image_sizes):
-        raise ValueError(f"placements has {len(placements)} entries, image_sizes {len(image_sizes)}; give equally many")
-    return np.array(
-        [
-            (p.left, p.top, p.scale_x, p.scale_y, p.crop.x, p.crop.y, width, height)
-            for p, (height, width) in zip(placements, image_sizes, strict=True)
-        ],
-        dtype=np.float64,
-    ).reshape(-1, 8)

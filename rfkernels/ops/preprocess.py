@@ -6,6 +6,7 @@ OpenCV.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -78,7 +79,7 @@ def plan_placement(
     Source: inference-models 0.39 (`common/roboflow/pre_processing.py`), ultralytics 8.4 (`LetterBox`). A side is never
     resized to 0, where inference-models fails: a 4000 x 1 strip becomes 640 x 1.
     """
-    canvas_height, canvas_width = size
+    canvas_height, canvas_width = _height_and_width(size)
     if static_crop is None:
         crop = _native.Rectangle(x=0, y=0, width=width, height=height)
     else:
@@ -118,8 +119,9 @@ def preprocess_into(
     the output, after the swap.
 
     Args:
-        out: float32, float16 or uint8 [n, 3, height, width], C-contiguous and writeable. float16 is the float32 result
-            rounded to nearest, ties to even; uint8 holds the values as they are.
+        out: float32, float16, uint16 or uint8 [n, 3, height, width], C-contiguous and writeable. float16 is the float32
+            result rounded to nearest, ties to even; uint16 takes the bits of the same in bfloat16, which NumPy lacks
+            (`torch.Tensor.view(torch.uint16)`); uint8 holds the values as they are.
         images: n of uint8 [height, width] or [height, width, 1 | 3 | 4]. Grey becomes three equal channels, a fourth
             channel is ignored. Rows may lie any distance apart; an array whose pixels do not follow each other
             (a transposed one, every second column) is copied first.
@@ -173,18 +175,23 @@ def preprocess(
     Args:
         images, placements, swap_channels, pad_value, divisor, mean, std, scale, offset: see `preprocess_into`.
         size: (height, width) of the canvas.
-        dtype: "float32", "float16" or "uint8".
+        dtype: "float32", "float16", "bfloat16" or "uint8".
 
     Returns:
-        [n, 3, height, width] of `dtype`.
+        [n, 3, height, width] of `dtype`; uint16, the bits, for "bfloat16".
 
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
     """
-    height, width = size
+    height, width = _height_and_width(size)
     if height < 1 or width < 1:
         raise ValueError(f"size is {size}; give (height, width) of at least one pixel")
-    out = np.empty((len(images), 3, height, width), dtype=dtype)
+    element: Any = dtype
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        element = np.uint16
+    elif _dtype_of(dtype) == np.uint16:
+        raise ValueError('dtype is uint16; give "bfloat16" for its bits, or "float32", "float16" or "uint8"')
+    out = np.empty((len(images), 3, height, width), dtype=element)
     preprocess_into(
         out,
         images,
@@ -226,10 +233,10 @@ def letterbox(
         size: (height, width) of the canvas.
         rounding: "truncate" (V2) or "half_to_even" (ultralytics 8.4).
         pad_value, swap_channels, divisor, mean, std, scale, offset: see `preprocess_into`.
-        dtype: "float32", "float16" or "uint8" (the resized bytes themselves).
+        dtype: "float32", "float16", "bfloat16" or "uint8" (the resized bytes themselves).
 
     Returns:
-        [3, height, width] of `dtype`.
+        [3, height, width] of `dtype`; uint16, the bits, for "bfloat16".
 
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
@@ -318,7 +325,9 @@ def _normalization(
         raise ValueError("scale or offset is given together with divisor, mean or std; give one kind of normalization")
     if dtype == np.uint8:
         if divides or multiplies:
-            raise ValueError("normalization is asked for, but the output is uint8; make it float32 or float16")
+            raise ValueError(
+                "normalization is asked for, but the output is uint8; make it float32, float16 or bfloat16"
+            )
         return _Normalization("none", 1.0, _NO_MEAN, _NO_STD)
     if multiplies:
         return _Normalization("multiply_add", 1.0, _three(scale, 1.0), _three(offset, 0.0))
@@ -328,6 +337,23 @@ def _normalization(
         _NO_MEAN if mean is None else mean,
         _NO_STD if std is None else std,
     )
+
+
+def _dtype_of(dtype: str | np.dtype[Any] | type[Any]) -> np.dtype[Any]:
+    try:
+        return np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f'dtype is {dtype!r}; give "float32", "float16", "bfloat16" or "uint8"') from error
+
+
+def _height_and_width(size: tuple[int, int]) -> tuple[int, int]:
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"size is {size!r}; give (height, width)") from error
+    if isinstance(size, bytes) or max(abs(height), abs(width)) >= 1 << 31:
+        raise ValueError(f"size is {size!r}; give (height, width) in pixels")
+    return height, width
 
 
 def _three(numbers: float | Sequence[float] | None, default: float) -> Sequence[float]:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rfkernels.reference.bfloat16 import to_bfloat16
+
 
 class Rectangle(NamedTuple):
     """Half-open rectangle of pixels."""
@@ -138,7 +140,7 @@ def preprocess(
         values = values * _per_channel(scale or (1.0, 1.0, 1.0)) + _per_channel(offset or (0.0, 0.0, 0.0))
     else:
         values = (values / np.float32(divisor) - _per_channel(mean)) / _per_channel(std)
-    return values.astype(dtype)
+    return to_bfloat16(values) if dtype == "bfloat16" else values.astype(dtype)
 
 
 def letterbox(

@@ -21,8 +21,25 @@ using namespace rfkernels;
 
 struct Tensor {
     std::vector<float> values;  // exactly as long as the tensor: one element further is a finding
+    std::vector<std::uint16_t> halves;
     TensorView view;
 };
+
+/// The values cut to bfloat16: as bfloat16 itself, or still as float32, which must be the same to every op.
+Tensor cut(Tensor tensor, bool as_bfloat16) {
+    for (float& value : tensor.values) {
+        const std::uint32_t bits = bits_as<std::uint32_t>(value) & 0xFFFF0000U;
+        value = bits_as<float>(bits);
+        tensor.halves.push_back(static_cast<std::uint16_t>(bits >> 16U));
+    }
+    tensor.view.data = tensor.values.data();
+    if (as_bfloat16) {
+        tensor.view.data = tensor.halves.data();
+        tensor.view.dtype = DataType::kBfloat16;
+        for (std::int64_t& stride : tensor.view.strides) stride /= 2;
+    }
+    return tensor;
+}
 
 // [batch, channels, height, width], anchor by anchor in memory where `channels_last`.
 Tensor random_tensor(std::mt19937* random, std::int64_t batch, std::int64_t channels, std::int64_t height,
@@ -73,13 +90,17 @@ bool equal(const std::vector<Detections>& a, const std::vector<Detections>& b) {
     return true;
 }
 
-std::vector<Detections> detect(std::int64_t class_count, std::int64_t height, std::int64_t width, bool channels_last) {
+std::vector<Detections> detect(std::int64_t class_count, std::int64_t height, std::int64_t width, bool channels_last,
+                               bool as_bfloat16) {
     std::mt19937 random(7);
     const std::int64_t batch = 2;
-    const Tensor box = random_tensor(&random, batch, 64, height, width, channels_last);
-    const Tensor classes = random_tensor(&random, batch, class_count, height, width, channels_last);
-    const Tensor coarse_box = random_tensor(&random, batch, 64, 1, 3, channels_last);
-    const Tensor coarse_classes = random_tensor(&random, batch, class_count, 1, 3, channels_last);
+    const auto make = [&](std::int64_t channels, std::int64_t rows, std::int64_t columns) {
+        return cut(random_tensor(&random, batch, channels, rows, columns, channels_last), as_bfloat16);
+    };
+    const Tensor box = make(64, height, width);
+    const Tensor classes = make(class_count, height, width);
+    const Tensor coarse_box = make(64, 1, 3);
+    const Tensor coarse_classes = make(class_count, 1, 3);
     const HeadLevel levels[] = {{box.view, classes.view, 8}, {coarse_box.view, coarse_classes.view, 32}};
     const std::vector<ImageTarget> images = targets(batch);
     std::vector<Detections> results;
@@ -95,10 +116,12 @@ void test_heads() {
             std::vector<Detections> first;
             for (const InstructionSet instruction_set : supported_instruction_sets()) {
                 CHECK(force_instruction_set(name_of(instruction_set)).ok());
-                const std::vector<Detections> planes = detect(class_count, size[0], size[1], false);
+                const std::vector<Detections> planes = detect(class_count, size[0], size[1], false, false);
                 if (first.empty()) first = planes;
                 CHECK(equal(planes, first));
-                CHECK(equal(detect(class_count, size[0], size[1], true), first));
+                CHECK(equal(detect(class_count, size[0], size[1], true, false), first));
+                CHECK(equal(detect(class_count, size[0], size[1], false, true), first));
+                CHECK(equal(detect(class_count, size[0], size[1], true, true), first));
             }
         }
     }

@@ -35,7 +35,7 @@ Image make_image(std::int64_t height, std::int64_t width, int channels, std::int
 }
 
 std::int64_t size_of(DataType dtype) {
-    return dtype == DataType::kUint8 ? 1 : dtype == DataType::kFloat16 ? 2 : 4;
+    return dtype == DataType::kUint8 ? 1 : dtype == DataType::kFloat32 ? 4 : 2;
 }
 
 TensorView tensor(std::vector<unsigned char>& memory, DataType dtype, std::int64_t count, Size canvas) {
@@ -92,7 +92,8 @@ void test_every_size() {
                 const Image image = make_image(shape.height, shape.width, channels, padding, random);
                 const Rectangle whole = whole_image(shape.height, shape.width);
                 for (const Size& canvas : canvases) {
-                    for (DataType dtype : {DataType::kUint8, DataType::kFloat16, DataType::kFloat32}) {
+                    for (DataType dtype :
+                         {DataType::kUint8, DataType::kFloat16, DataType::kBfloat16, DataType::kFloat32}) {
                         Placement placement;
                         CHECK(plan_letterbox(whole, canvas, SizeRounding::kTruncate, &placement).ok());
                         run_everywhere(image, placement, canvas, dtype);

@@ -1,6 +1,6 @@
-"""Detection against its NumPy definition, on every instruction set of this machine."""
+"""Decoding and detection against their NumPy definition, on every instruction set of this machine. Suppression on its
+own: test_suppression.py."""
 
-import threading
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rfkernels import ops
 from rfkernels.reference import detection as reference
+from rfkernels.reference.bfloat16 import from_bfloat16
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 every_example = settings(
@@ -89,196 +90,6 @@ def assert_close(actual, expected):
         assert one.overflowed == other.overflowed
 
 
-# nms
-
-
-def clustered_boxes(rng, count, clusters=12):
-    centres = rng.uniform(0, 600, (clusters, 2))[rng.integers(0, clusters, count)] + rng.normal(0, 6, (count, 2))
-    sizes = rng.uniform(40, 60, (count, 2))
-    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
-
-
-def check_nms(boxes, scores, class_ids, **options):
-    actual = ops.nms(boxes, scores, class_ids, **options)
-    indices, overflowed = reference.nms(boxes, scores, class_ids, **options)
-    np.testing.assert_array_equal(actual.indices, indices)
-    assert actual.indices.dtype == np.int32
-    assert actual.overflowed is bool(overflowed)
-    return actual
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 15, 16, 17, 31, 100, 255, 256, 257, 2000])
-@pytest.mark.parametrize("class_agnostic", [False, True])
-def test_nms_equals_the_definition(count, class_agnostic, rng):
-    for threshold in (0.0, 0.3, 0.45, 0.7, 1.0):
-        boxes = clustered_boxes(rng, count)
-        scores = rng.uniform(0, 1, count).astype(np.float32)
-        class_ids = rng.integers(0, 5, count).astype(np.int32)
-        check_nms(
-            boxes, scores, class_ids, iou_threshold=threshold, class_agnostic=class_agnostic, max_detections=10_000
-        )
-
-
-@every_example
-@given(
-    # A coarse grid makes identical, zero-area, inverted and exactly touching boxes frequent, and IoUs such as 1/3.
-    corners=st.lists(st.tuples(*[st.integers(-3, 6)] * 4), max_size=70),
-    levels=st.integers(1, 9),
-    options=st.fixed_dictionaries(
-        {
-            "iou_threshold": st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
-            "class_agnostic": st.booleans(),
-            "max_detections": st.integers(1, 80),
-        }
-    ),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_nms_equals_the_definition_on_a_grid(corners, levels, options, seed):
-    generator = np.random.default_rng(seed)
-    boxes = np.array(corners, np.float32).reshape(-1, 4)
-    scores = (generator.integers(0, levels, len(boxes)) / np.float32(levels)).astype(np.float32)
-    class_ids = generator.integers(-2, 2, len(boxes)).astype(np.int32)
-    check_nms(boxes, scores, class_ids, **options)
-
-
-def test_nms_breaks_ties_by_the_lower_index():
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 0, 60, 10], [50, 0, 60, 10]], np.float32)
-    assert ops.nms(boxes, [0.5, 0.5, 0.5, 0.5]).indices.tolist() == [0, 2]
-    assert ops.nms(boxes, [0.4, 0.5, -0.0, 0.0]).indices.tolist() == [1, 2]
-    many = np.tile(boxes, (150, 1)) + np.arange(600, dtype=np.float32).reshape(-1, 1) * 100
-    assert ops.nms(many, np.full(600, 0.5), max_detections=600).indices.tolist() == list(range(600))
-
-
-def test_nms_of_one_score_order_with_every_sign_of_score(rng):
-    scores = np.concatenate([rng.normal(0, 1e10, 300), rng.normal(0, 1e-42, 300), [-0.0, 0.0]]).astype(np.float32)
-    boxes = np.arange(602, dtype=np.float32).reshape(-1, 1) * 20 + np.array([0, 0, 10, 10], np.float32)
-    check_nms(boxes, scores, None, iou_threshold=0.5, class_agnostic=False, max_detections=602)
-
-
-@pytest.mark.parametrize(
-    ("inter", "union", "threshold", "suppressed"),
-    [
-        (3, 10, 0.3, True),  # float32(0.3) > 0.3: as torchvision has it
-        (1, 5, 0.2, True),
-        (3, 5, 0.6, True),
-        (1, 2, 0.5, False),
-        (7, 10, 0.7, False),
-        (9, 20, 0.45, False),
-        (9, 10, 0.9, False),
-        (1, 3, 1 / 3, True),
-        (1, 3, float(np.float32(1 / 3)), False),
-        (1, 3, float(np.nextafter(np.float32(1 / 3), np.float32(0))), True),
-        # The quotient and the threshold times the union round to different sides.
-        (908645.6875, 3028819, 0.3, False),
-        (5105219.5, 7293171, 0.7, True),
-        (625729.0625, 1390509, 0.45, True),
-    ],
-)
-def test_nms_on_the_knife_edge_of_the_threshold(inter, union, threshold, suppressed):
-    boxes = np.array([[0, 0, union, 1], [0, 0, inter, 1]], np.float32)
-    assert len(ops.nms(boxes, [0.9, 0.8], iou_threshold=threshold).indices) == (1 if suppressed else 2)
-
-
-def test_nms_keeps_boxes_without_area():
-    point = [5, 5, 5, 5]
-    assert ops.nms([point, point], [0.9, 0.8], iou_threshold=0.0).indices.tolist() == [0, 1]
-    inverted = [9, 9, 1, 1]
-    assert ops.nms([inverted, inverted], [0.9, 0.8], iou_threshold=0.0).indices.tolist() == [0, 1]
-
-
-def test_nms_orders_scores_that_differ_in_few_bits():
-    boxes = np.arange(600, dtype=np.float32).reshape(-1, 1) * 20 + np.array([0, 0, 10, 10], np.float32)
-    for exponents in (np.arange(600) % 3, np.arange(600) % 100 - 50):
-        scores = np.exp2(exponents).astype(np.float32)
-        check_nms(boxes, scores, None, iou_threshold=0.5, class_agnostic=False, max_detections=600)
-
-
-def test_nms_takes_infinite_boxes():
-    infinity = np.inf
-    boxes = [[-infinity, -infinity, infinity, infinity], [0, 0, 1, 1], [0, 0, infinity, 1], [infinity] * 4]
-    assert ops.nms(boxes, [0.9, 0.8, 0.7, 0.6]).indices.tolist() == [0, 1, 2, 3]
-
-
-def test_nms_takes_any_class_ids(rng):
-    boxes = clustered_boxes(rng, 400)
-    scores = rng.uniform(0, 1, 400).astype(np.float32)
-    class_ids = rng.choice(np.array([-(2**31), -7, 0, 2**31 - 1]), 400).astype(np.int32)
-    check_nms(boxes, scores, class_ids, iou_threshold=0.4, class_agnostic=False, max_detections=400)
-    wide = ops.nms(boxes, scores, class_ids.astype(np.float64), iou_threshold=0.4, max_detections=400)
-    narrow = ops.nms(boxes, scores, class_ids, iou_threshold=0.4, max_detections=400)
-    np.testing.assert_array_equal(wide.indices, narrow.indices)
-
-
-def test_nms_of_unaligned_arrays(rng):
-    def unaligned(array):
-        memory = np.empty(array.nbytes + 1, np.uint8)
-        view = memory[1:].view(array.dtype).reshape(array.shape)
-        view[...] = array
-        assert not view.flags.aligned
-        return view
-
-    boxes, scores = clustered_boxes(rng, 100), rng.uniform(0, 1, 100).astype(np.float32)
-    class_ids = rng.integers(0, 3, 100).astype(np.int32)
-    expected = ops.nms(boxes, scores, class_ids)
-    actual = ops.nms(unaligned(boxes), unaligned(scores), unaligned(class_ids))
-    np.testing.assert_array_equal(actual.indices, expected.indices)
-
-
-def test_nms_of_class_ids_that_another_thread_writes(rng):
-    count = 50_000
-    boxes = clustered_boxes(rng, count)
-    scores = rng.uniform(0, 1, count).astype(np.float32)
-    class_ids = np.zeros(count, np.int32)
-    done = threading.Event()
-
-    def write():
-        while not done.is_set():
-            class_ids[:] = 2**31 - 1
-            class_ids[:] = 0
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    for _ in range(60):  # which classes it sees is left open; that it stays within its memory is not
-        assert len(ops.nms(boxes, scores, class_ids, max_detections=1).indices) == 1
-    done.set()
-    writer.join()
-
-
-def test_nms_says_when_it_cut():
-    boxes = np.arange(5, dtype=np.float32).reshape(-1, 1) * 20 + np.array([0, 0, 10, 10], np.float32)
-    scores = np.linspace(0.9, 0.5, 5)
-    assert ops.nms(boxes, scores, max_detections=5) == (pytest.approx([0, 1, 2, 3, 4]), False)
-    assert ops.nms(boxes, scores, max_detections=4) == (pytest.approx([0, 1, 2, 3]), True)
-
-
-def test_nms_of_many_boxes_of_one_class(rng):
-    boxes = clustered_boxes(rng, 33_600, clusters=300)
-    scores = rng.uniform(0, 1, 33_600).astype(np.float32)
-    check_nms(boxes, scores, None, iou_threshold=0.7, class_agnostic=False, max_detections=33_600)
-
-
-BOX = [[0.0, 0.0, 1.0, 1.0]]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
-        ((BOX, [np.nan]), {}, r"scores\[0\] is NaN"),
-        (([[0, 0, np.nan, 1]], [0.5]), {}, r"boxes\[0\] has a NaN"),
-        ((BOX, [0.5, 0.6]), {}, r"scores has shape \(2,\) for boxes of shape \(1, 4\)"),
-        (([[0, 0, 1]], [0.5]), {}, r"boxes has shape \(1, 3\)"),
-        ((BOX, [0.5], [1, 2]), {}, r"class_ids has shape \(2,\)"),
-        ((BOX, [0.5], [1.5]), {}, "class_ids of dtype float64"),
-        ((BOX, [0.5]), {"iou_threshold": 1.5}, "iou_threshold is 1.5"),
-        ((BOX, [0.5]), {"iou_threshold": np.nan}, "iou_threshold is nan"),
-        ((BOX, [0.5]), {"max_detections": 0}, "max_detections is 0"),
-    ],
-)
-def test_nms_refuses(arguments, options, message):
-    with pytest.raises(ValueError, match=message):
-        ops.nms(*arguments, **options)
-
-
 # detect_from_decoded: only fp32 additions, divisions and comparisons, so equal to the definition bit for bit
 
 
@@ -303,7 +114,7 @@ def test_decoded_equals_the_definition(class_count, anchors, rng):
             | st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=5, max_size=5).map(np.float32),
             "iou_threshold": st.just(0.3),
             "class_agnostic": st.booleans(),
-            "max_detections": st.integers(1, 50),
+            "max_detections": st.integers(0, 50),
             "wanted_classes": st.none() | st.lists(st.integers(0, 4), max_size=5),
             "class_filter_stage": st.sampled_from(["before_suppression", "after_cut"]),
             "convention": st.sampled_from(["v2", "ultralytics"]),
@@ -397,6 +208,30 @@ def test_all_instruction_sets_give_the_same_bits(instruction_set, rng):
     _native.force_instruction_set("baseline")
     assert_same(actual, ops.detect_from_heads(heads, *arguments, **options))
     assert len(actual[0]) > 100
+
+
+@pytest.mark.parametrize("class_count", [1, 7, 16, 33, 80])
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, anchor_by_anchor])
+def test_bfloat16_is_what_float32_of_the_same_values_is(class_count, layout, rng):
+    heads = make_heads(rng, class_count=class_count, size=(96, 160), batch=2)
+    heads[0][1][0, 0, 2, 3] = np.nan
+    heads[1][0][1, 5, 0, 1] = np.inf
+    bits = [tuple((part.view(np.uint32) >> 16).astype(np.uint16) for part in level) for level in heads]
+    values = [tuple(from_bfloat16(part) for part in level) for level in bits]
+    expected = ops.detect_from_heads(values, [LETTERBOXED] * 2, [(1080, 1920)] * 2, confidence=0.25)
+    assert min(len(found) for found in expected) > 0
+    actual = [tuple(layout(part) for part in level) for level in bits]
+    assert_same(ops.detect_from_heads(actual, [LETTERBOXED] * 2, [(1080, 1920)] * 2, confidence=0.25), expected)
+    mixed = [(box, classes) for (box, _), (_, classes) in zip(values, actual, strict=True)]
+    assert_same(ops.detect_from_heads(mixed, [LETTERBOXED] * 2, [(1080, 1920)] * 2, confidence=0.25), expected)
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, anchor_by_anchor])
+def test_a_prediction_may_be_bfloat16(layout, rng):
+    bits = (make_prediction(rng, class_count=20, anchors=333).view(np.uint32) >> 16).astype(np.uint16)
+    arguments = [CROPPED], [(333, 500)]
+    expected = ops.detect_from_decoded(from_bfloat16(bits), *arguments)
+    assert_same(ops.detect_from_decoded(layout(bits), *arguments), expected)
 
 
 @pytest.mark.parametrize("reg_max", [1, 2, 7, 16, 32])
@@ -496,6 +331,17 @@ def test_class_confidences_apply_to_the_best_class_only(rng):
     assert set(actual[0].class_ids.tolist()) <= {0, 1, 2}
 
 
+NATIVE = {
+    "crop": ops.Rectangle(x=0, y=0, width=32, height=32),
+    "resized_width": 32,
+    "resized_height": 32,
+    "left": 0,
+    "top": 0,
+    "scale_x": 1.0,
+    "scale_y": 1.0,
+}
+
+
 def good_arguments():
     head = (np.zeros((1, 64, 4, 4), np.float32), np.zeros((1, 3, 4, 4), np.float32))
     return {"heads": [head], "placements": [Placed()], "image_sizes": [(32, 32)], "strides": [8]}
@@ -535,7 +381,19 @@ REPEATED_HEAD = np.broadcast_to(BOX_HEAD[:, :1, :1, :1], (1, 1 << 59, 1, 1))
         ({"placements": [Placed(scale_y=np.nan)]}, r"placements\[0\] has scale"),
         ({"placements": [Placed(scale_x=1e-300)]}, r"placements\[0\] has scale .* that float32 holds"),
         ({"placements": [Placed(scale_y=1e300)]}, r"placements\[0\] has scale .* that float32 holds"),
-        ({"placements": [Placed(left=1 << 40)]}, r"placements\[0\] or its image size"),
+        ({"placements": [Placed(left=1 << 40)]}, r"placements\[0\]\.left is 1099511627776; give"),
+        ({"placements": [None]}, r"placements\[0\] is None, which has no left; give an rfkernels"),
+        ({"placements": ["\u00e9" * 100]}, r"placements\[0\] is '\\xe9.*\.\.\., which has no left"),
+        ({"placements": [Placed(left=1.5)]}, r"placements\[0\]\.left is 1.5; give a whole number"),
+        ({"placements": [Placed(scale_x="wide")]}, r"placements\[0\]\.scale_x is 'wide'; give a number"),
+        ({"placements": [Placed(crop=None)]}, r"placements\[0\]\.crop is None, which has no x"),
+        ({"image_sizes": [(31.9, 32)]}, r"image_sizes\[0\] height is 31.9; give a whole number"),
+        ({"image_sizes": [np.array(5)]}, r"image_sizes\[0\] is array\(5\); give \(height, width\)"),
+        ({"image_sizes": [(10**400, 32)]}, r"image_sizes\[0\] height is 1000.*\.\.\.; give a number"),
+        ({"placements": [ops.Placement(**NATIVE | {"left": 1 << 40})]}, r"placements\[0\] has left 1099511627776"),
+        ({"image_sizes": [(1 << 40, 5)]}, r"image_sizes\[0\] height is 1099511627776"),
+        ({"image_sizes": [(5, np.nan)]}, r"image_sizes\[0\] width is nan"),
+        ({"image_sizes": [5]}, r"image_sizes\[0\] is 5; give \(height, width\)"),
         ({"image_sizes": [(0, 5)]}, r"image_sizes\[0\] is 0 x 5"),
         ({"confidence": 1.5}, "confidence is 1.5"),
         ({"confidence": np.nan}, "confidence is nan"),
@@ -550,6 +408,7 @@ REPEATED_HEAD = np.broadcast_to(BOX_HEAD[:, :1, :1, :1], (1, 1 << 59, 1, 1))
     ],
 )
 def test_heads_are_refused(changes, message):
+    assert len(ops.detect_from_heads(**good_arguments() | {"image_sizes": np.array([[32, 32]])})) == 1
     assert len(ops.detect_from_heads(**good_arguments())) == 1
     with pytest.raises(ValueError, match=message):
         ops.detect_from_heads(**good_arguments() | changes)
@@ -564,7 +423,7 @@ def test_heads_are_refused(changes, message):
         (np.zeros((1, 4, 10), np.float32), r"prediction has shape \[1, 4, 10\]; give \[N, 4 \+ class_count, A\]"),
         (np.zeros((1, 84, 0), np.float32), "no axis may be empty"),
         (np.zeros((1, 84, 20), np.float32)[:, :, ::2], "copy it with numpy"),
-        (np.zeros(84 * 40 + 1, np.uint8)[1:].view(np.float32).reshape(1, 84, 10), "not aligned to 4 bytes"),
+        (np.zeros(84 * 40 + 1, np.uint8)[1:].view(np.float32).reshape(1, 84, 10), "not aligned to its elements"),
     ],
 )
 @pytest.mark.parametrize("wanted_classes", [None, []])

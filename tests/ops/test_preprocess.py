@@ -46,14 +46,14 @@ def test_letterbox_equals_the_definition(instruction_set, rng, height, width, ro
     assert actual.dtype == np.float32
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (37, 91), (288, 384), (200, 133)])
 def test_all_channel_counts_and_dtypes(instruction_set, rng, shape, channels, dtype):
     image = random_image(rng, *shape, channels)
     expected = reference.letterbox(image, size=CANVAS, dtype=dtype, pad_value=7)
     actual = ops.letterbox(image, size=CANVAS, dtype=dtype, pad_value=7)
-    assert actual.dtype == np.dtype(dtype)
+    assert actual.dtype == (np.uint16 if dtype == "bfloat16" else np.dtype(dtype))
     np.testing.assert_array_equal(actual.view(np.uint8), expected.view(np.uint8))
 
 
@@ -62,7 +62,7 @@ def test_a_grey_image_may_have_two_axes(rng):
     np.testing.assert_array_equal(ops.letterbox(image[:, :, 0], size=CANVAS), ops.letterbox(image, size=CANVAS))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize(
     "normalization",
     [
@@ -73,6 +73,7 @@ def test_a_grey_image_may_have_two_axes(rng):
         {"divisor": 127.5, "mean": (1.0, 1.0, 1.0)},
         {"scale": (1 / 255, 0.017, 3000.0), "offset": (-0.5, 0.0, 1e-7)},
         {"scale": (1e-7, 1e-9, -1e-6)},
+        {"scale": (257 / 256, -259 / 256, 3.398e38)},  # in bfloat16: ties to both sides, and what rounds to infinity
     ],
 )
 def test_normalization_is_rounded_like_float32(instruction_set, rng, normalization, dtype):
@@ -83,7 +84,7 @@ def test_normalization_is_rounded_like_float32(instruction_set, rng, normalizati
         expected = definition.preprocess([image], [placement], **arguments)
     actual = ops.preprocess([image], [placement], **arguments)
     np.testing.assert_array_equal(actual, expected)
-    assert np.unique(actual).size > 200 or dtype == "float16"
+    assert np.unique(actual).size > 200 or dtype != "float32"
 
 
 @pytest.mark.parametrize("divisor", [3.0, 7.0, 255.0, 1023.0, 0.1, 0.3, 254.99998, 1e-30, 1e30, 12345.678])
@@ -264,11 +265,11 @@ def test_arrays_that_were_pickled(rng):
     np.testing.assert_array_equal(out, ops.preprocess([image], [placement], size=CANVAS, dtype="float16"))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16", "float32"])
 def test_into_writes_the_whole_of_your_array_and_nothing_else(instruction_set, rng, dtype):
     images = [random_image(rng, 37, 91), random_image(rng, 300, 20, 4)]
     placements = [ops.plan_placement(*image.shape[:2], size=(33, 35)) for image in images]
-    memory = np.full((4, 3, 33, 35), 99, dtype=dtype)
+    memory = np.full((4, 3, 33, 35), 99, dtype="uint16" if dtype == "bfloat16" else dtype)
     assert ops.preprocess_into(memory[1:3], images, placements) is None
     np.testing.assert_array_equal(memory[1:3], definition.preprocess(images, placements, size=(33, 35), dtype=dtype))
     assert (memory[[0, 3]] == 99).all()
@@ -313,14 +314,35 @@ def test_wrong_images_are_refused(image, message):
         ops.preprocess([image], [PLACEMENT], size=(4, 4))
 
 
+@pytest.mark.parametrize("size", [640, "64", b"ab", (64.0, 64.0), (64, "a"), (10**30, 3), (1, 2, 3), None, (0, 4)])
+def test_sizes_that_are_none(size):
+    with pytest.raises(ValueError, match="size"):
+        ops.letterbox(IMAGE, size=size)
+
+
+def test_a_size_may_be_an_array():
+    assert ops.letterbox(IMAGE, size=np.array([4, 5])).shape == (3, 4, 5)
+
+
+def test_an_unknown_dtype():
+    with pytest.raises(ValueError, match="dtype is 'nonsense'"):
+        ops.letterbox(IMAGE, size=(4, 4), dtype="nonsense")
+
+
+@pytest.mark.parametrize("dtype", ["uint16", np.uint16, np.dtype("uint16")])
+def test_bfloat16_is_asked_for_by_its_name(dtype):
+    with pytest.raises(ValueError, match='dtype is uint16; give "bfloat16" for its bits'):
+        ops.letterbox(IMAGE, size=(4, 4), dtype=dtype)
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [
         (OUT[0], r"out has shape \(3, 4, 4\)"),
         (OUT[:, :2], r"destination has shape \[1, 2, 4, 4\]; it must be \[1, 3, height, width\]"),
         (np.zeros((2, 3, 4, 4), dtype=np.float32), r"must be \[1, 3, height, width\]"),
-        (OUT.astype(np.float64), "dtype is float64; give uint8, float16 or float32"),
-        (OUT.astype(">f4"), "dtype is >f4; give uint8, float16 or float32"),
+        (OUT.astype(np.float64), "dtype is float64; give uint8, float16, float32, or uint16 for bfloat16"),
+        (OUT.astype(">f4"), "dtype is >f4; give uint8, float16, float32, or uint16 for bfloat16"),
         (np.zeros((1, 3, 4, 8), dtype=np.float32)[..., ::2], "out is not C-contiguous"),
         (np.zeros((1, 3, 0, 4), dtype=np.float32), "destination is 0 x 4"),
     ],

@@ -11,8 +11,8 @@ namespace rfkernels {
 
 /// What is done to a box on its way from the network's input back to the image (both clamp to the image).
 enum class BoxConvention {
-    kV2,           ///< whole pixels: rounded half to even after clamping (v2-api.md 5.2)
-    kUltralytics,  ///< fractions of a pixel are kept (yolov8.md A.10, 8.4)
+    kV2,           ///< whole pixels: rounded half to even after clamping (inference-models 0.39)
+    kUltralytics,  ///< fractions of a pixel are kept (ultralytics 8.4)
 };
 
 /// When detections of unwanted classes are dropped.
@@ -26,7 +26,7 @@ struct SuppressionParams {
     /// with this double, so that boxes of IoU 3/10 are suppressed at 0.3 (float32(0.3) > 0.3), as in torchvision.
     double iou_threshold = 0.3;
     bool class_agnostic = false;        ///< true: a box of any class suppresses; false: only one of the same class
-    std::int64_t max_detections = 300;  ///< at least 1; the best of what suppression leaves
+    std::int64_t max_detections = 300;  ///< at least 0; the best of what suppression leaves
 };
 
 struct DetectionParams {
@@ -45,11 +45,12 @@ struct DetectionParams {
 
 /// One scale of a YOLOv8 head, the outputs of its last convolutions.
 ///
-/// box     float32 [N, 4 * reg_max, H, W]   channel = side * reg_max + bin, sides left, top, right, bottom
-/// classes float32 [N, class_count, H, W]   logits
+/// box     [N, 4 * reg_max, H, W]   channel = side * reg_max + bin, sides left, top, right, bottom
+/// classes [N, class_count, H, W]   logits
 ///
 /// Either tensor may lie in memory channel by channel (every plane H x W contiguous, any plane pitch) or anchor by
-/// anchor (NHWC seen as NCHW: channels contiguous, any anchor pitch, rows W anchor pitches apart).
+/// anchor (NHWC seen as NCHW: channels contiguous, any anchor pitch, rows W anchor pitches apart). Their elements are
+/// float32, or bfloat16, which becomes float32 before any arithmetic.
 struct HeadLevel {
     TensorView box;
     TensorView classes;
@@ -96,7 +97,8 @@ Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, cons
 
 /// The same from an output that is decoded already, as ultralytics exports it.
 ///
-/// prediction  float32 [N, 4 + class_count, A]: centre x, centre y, width, height in network pixels, then scores.
+/// prediction  float32 or bfloat16 [N, 4 + class_count, A]: centre x, centre y, width, height in network pixels, then
+/// scores.
 ///             Anchors contiguous (any row pitch), or channels contiguous ([N, A, 4 + class_count] seen transposed).
 ///
 /// Here the class is that of the greatest score and x1 = cx - w / 2, x2 = cx + w / 2.

@@ -13,7 +13,7 @@ namespace rfkernels {
 ///   source x     = (canvas x - left) / scale_x + crop.x        (y alike)
 ///
 /// scale_x and scale_y are what the convention divides by on the way back, which need not be resized / crop size:
-/// V2 divides by the ideal scale, before the resized size was cut to whole pixels (v2-api.md 5.5).
+/// V2 divides by the ideal scale, before the resized size was cut to whole pixels (inference-models 0.39).
 struct Placement {
     Rectangle crop;  ///< the part of the source that is used; the whole image where there is no static crop
     std::int64_t resized_width = 0;

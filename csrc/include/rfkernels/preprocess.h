@@ -78,8 +78,9 @@ struct PreprocessParams {
 /// channels,
 ///              a fourth channel is ignored
 /// placements   `count`, from the functions above or your own; the crop must lie inside the image
-/// destination  uint8, float16 or float32 [count, 3, height, width]; columns contiguous, other strides free. uint8 only
-///              with Normalization::kNone. float16 is the float32 result rounded to nearest, ties to even
+/// destination  uint8, float16, bfloat16 or float32 [count, 3, height, width]; columns contiguous, other strides free.
+///              uint8 only with Normalization::kNone. float16 and bfloat16 are the float32 result rounded to nearest,
+///              ties to even
 /// The resize is OpenCV's INTER_LINEAR on uint8, bit for bit. All instruction sets give the same bytes.
 ///
 /// Fails, with nothing written, on: a null pointer, a side of 0 or above 2^24, a destination that overlaps an image,

@@ -5,7 +5,7 @@
 
 namespace rfkernels {
 
-enum class DataType : std::uint8_t { kUint8, kInt32, kFloat16, kFloat32 };
+enum class DataType : std::uint8_t { kUint8, kInt32, kFloat16, kBfloat16, kFloat32 };
 
 constexpr int kMaxRank = 5;
 

@@ -14,6 +14,7 @@ namespace rfkernels {
 namespace {
 
 constexpr int kSides = 4;
+constexpr std::int64_t kMostPixels = std::numeric_limits<std::int32_t>::max();
 constexpr int kBoxesPerDecode = kBinColumns / kSides;
 
 std::string shape_of(const TensorView& view) {
@@ -25,13 +26,22 @@ std::string shape_of(const TensorView& view) {
 
 /// One image's values as channels x anchors, steps in elements. One of the steps is 1.
 struct Plane {
-    const float* data = nullptr;
+    const void* data = nullptr;
+    DataType dtype = DataType::kFloat32;
     std::int64_t channel_step = 0;
     std::int64_t anchor_step = 0;
     std::int64_t image_step = 0;
 
-    const float* at(std::int64_t image, std::int64_t channel) const {
-        return data + image * image_step + channel * channel_step;
+    std::int64_t element_size() const { return dtype == DataType::kBfloat16 ? 2 : 4; }
+
+    const void* at(std::int64_t image, std::int64_t channel) const {
+        return static_cast<const unsigned char*>(data) + (image * image_step + channel * channel_step) * element_size();
+    }
+
+    float value(std::int64_t image, std::int64_t channel, std::int64_t anchor) const {
+        const std::int64_t element = image * image_step + channel * channel_step + anchor * anchor_step;
+        return dtype == DataType::kBfloat16 ? from_bfloat16(static_cast<const std::uint16_t*>(data)[element])
+                                            : static_cast<const float*>(data)[element];
     }
 };
 
@@ -42,12 +52,13 @@ bool steps_by(const TensorView& view, int axis, std::int64_t bytes) {
 
 /// Reads view [N, channels, rows.., columns] as channels x anchors, the anchors being all axes from 2 on.
 Status as_plane(const TensorView& view, const std::string& name, Plane* plane) {
-    constexpr std::int64_t kElement = sizeof(float);
-    if (view.dtype != DataType::kFloat32) {
-        return Status::invalid_argument(name + " is not float32; convert it first");
+    if (view.dtype != DataType::kFloat32 && view.dtype != DataType::kBfloat16) {
+        return Status::invalid_argument(name + " is neither float32 nor bfloat16; convert it first");
     }
+    plane->dtype = view.dtype;
+    const std::int64_t element = plane->element_size();
     if (view.data == nullptr) return Status::invalid_argument(name + " has no data");
-    bool aligned = reinterpret_cast<std::uintptr_t>(view.data) % kElement == 0;
+    bool aligned = reinterpret_cast<std::uintptr_t>(view.data) % static_cast<std::uintptr_t>(element) == 0;
     for (int axis = 0; axis < view.rank; ++axis) {
         if (view.shape[axis] < 1) {
             return Status::invalid_argument(name + " has shape " + shape_of(view) + "; no axis may be empty");
@@ -56,27 +67,27 @@ Status as_plane(const TensorView& view, const std::string& name, Plane* plane) {
             return Status::invalid_argument(name + " has shape " + shape_of(view) +
                                             "; no axis may be longer than 2147483647");
         }
-        aligned = aligned && (view.shape[axis] == 1 || view.strides[axis] % kElement == 0);
+        aligned = aligned && (view.shape[axis] == 1 || view.strides[axis] % element == 0);
     }
-    if (!aligned) return Status::invalid_argument(name + " is not aligned to 4 bytes; copy it");
+    if (!aligned) return Status::invalid_argument(name + " is not aligned to its elements; copy it");
 
     const int last = view.rank - 1;
     const bool has_rows = view.rank == 4;
     const std::int64_t columns = view.shape[last];
     const std::int64_t rows = has_rows ? view.shape[2] : 1;
-    plane->data = static_cast<const float*>(view.data);
-    plane->image_step = view.shape[0] == 1 ? 0 : view.strides[0] / kElement;
-    if (steps_by(view, last, kElement) && (!has_rows || steps_by(view, 2, columns * kElement))) {
+    plane->data = view.data;
+    plane->image_step = view.shape[0] == 1 ? 0 : view.strides[0] / element;
+    if (steps_by(view, last, element) && (!has_rows || steps_by(view, 2, columns * element))) {
         plane->anchor_step = 1;
-        plane->channel_step = view.shape[1] == 1 ? 0 : view.strides[1] / kElement;
+        plane->channel_step = view.shape[1] == 1 ? 0 : view.strides[1] / element;
         return Status();
     }
     // From here on there is more than one anchor, or the layout above would have held.
     const std::int64_t pitch = columns > 1 ? view.strides[last] : view.strides[2];
     const bool rows_follow = !has_rows || rows == 1 || view.strides[2] == columns * pitch;
-    if (steps_by(view, 1, kElement) && rows_follow) {
+    if (steps_by(view, 1, element) && rows_follow) {
         plane->channel_step = 1;
-        plane->anchor_step = pitch / kElement;
+        plane->anchor_step = pitch / element;
         return Status();
     }
     return Status::invalid_argument(name + " " + shape_of(view) +
@@ -125,6 +136,16 @@ Status check(const DetectionParams& params, const ImageTarget* images, std::int6
             return Status::invalid_argument(
                 "placements[" + std::to_string(i) + "] has scale " + std::to_string(placement.scale_x) + ", " +
                 std::to_string(placement.scale_y) + "; give positive numbers that float32 holds");
+        }
+        const std::pair<const char*, std::int64_t> offsets[] = {{"left", placement.left},
+                                                                {"top", placement.top},
+                                                                {"crop.x", placement.crop.x},
+                                                                {"crop.y", placement.crop.y}};
+        for (const auto& [name, value] : offsets) {
+            if (value < -kMostPixels || value > kMostPixels) {
+                return Status::invalid_argument("placements[" + std::to_string(i) + "] has " + name + " " +
+                                                std::to_string(value) + "; give less than 2^31 pixels");
+            }
         }
         if (images[i].image_width < 1 || images[i].image_height < 1) {
             return Status::invalid_argument("image_sizes[" + std::to_string(i) + "] is " +
@@ -303,16 +324,15 @@ Status read_levels(const HeadLevel* levels, std::int64_t level_count, Heads* hea
 /// Decodes the boxes of what is selected, kBoxesPerDecode at a time, and adds them. bins [reg_max][kBinColumns].
 void decode(const DetectionKernels& kernels, const Level& level, std::int64_t image, std::int64_t reg_max,
             const SelectedAnchors& selected, std::vector<float>* bins, Candidates* candidates) {
-    const float* box_data = level.box.at(image, 0);
     for (int first = 0; first < selected.count; first += kBoxesPerDecode) {
         const int count = std::min(kBoxesPerDecode, selected.count - first);
         float distances[kBinColumns];
         for (int i = 0; i < count; ++i) {
-            const float* channels = box_data + selected.anchors[first + i] * level.box.anchor_step;
+            const std::int64_t anchor = selected.anchors[first + i];
             for (int side = 0; side < kSides; ++side) {
                 for (std::int64_t bin = 0; bin < reg_max; ++bin) {
                     (*bins)[bin * kBinColumns + i * kSides + side] =
-                        channels[(side * reg_max + bin) * level.box.channel_step];
+                        level.box.value(image, side * reg_max + bin, anchor);
                 }
             }
         }
@@ -364,7 +384,7 @@ Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, cons
         for (std::int64_t image = 0; image < image_count; ++image) {
             candidates.clear();
             for (const Level& level : heads.levels) {
-                const ClassValues values{level.classes.at(image, 0), level.classes.channel_step,
+                const ClassValues values{level.classes.at(image, 0), level.classes.dtype, level.classes.channel_step,
                                          level.classes.anchor_step, heads.class_count};
                 for_each_selection(kernels, values, level.anchor_count, gate, true, params,
                                    [&](const SelectedAnchors& selected) {
@@ -404,14 +424,13 @@ Status detect_from_decoded(const TensorView& prediction, const ImageTarget* imag
         Candidates candidates;
         for (std::int64_t image = 0; image < image_count; ++image) {
             candidates.clear();
-            const float* rows[kSides];
-            for (int row = 0; row < kSides; ++row) rows[row] = plane.at(image, row);
-            const ClassValues values{plane.at(image, kSides), plane.channel_step, plane.anchor_step, class_count};
+            const ClassValues values{plane.at(image, kSides), plane.dtype, plane.channel_step, plane.anchor_step,
+                                     class_count};
             for_each_selection(
                 kernels, values, anchor_count, gate, false, params, [&](const SelectedAnchors& selected) {
                     for (int i = 0; i < selected.count; ++i) {
-                        const std::int64_t at = selected.anchors[i] * plane.anchor_step;
-                        const Box box = box_from_centre(rows[0][at], rows[1][at], rows[2][at], rows[3][at]);
+                        const auto row = [&](int index) { return plane.value(image, index, selected.anchors[i]); };
+                        const Box box = box_from_centre(row(0), row(1), row(2), row(3));
                         candidates.add_if_finite(box, selected.values[i], selected.classes[i], selected.anchors[i]);
                     }
                 });

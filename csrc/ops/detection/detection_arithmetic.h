@@ -25,6 +25,11 @@ RFK_HOST_DEVICE inline To bits_as(const From& from) {
     return to;
 }
 
+// A bfloat16 is the upper half of a float32.
+RFK_HOST_DEVICE inline float from_bfloat16(std::uint16_t bits) {
+    return bits_as<float>(static_cast<std::uint32_t>(bits) << 16U);
+}
+
 // e^x within 1 ulp (tests/csrc/test_detection.cpp looks). Float is float or a vector of lanes, Bits the unsigned
 // integers of the same size.
 //   x = n ln 2 + r,  |r| <= ln 2 / 2;   e^x = 2^n (1 + r + r^2 q(r)),  q the Taylor series up to r^7 / 7!

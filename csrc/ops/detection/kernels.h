@@ -3,13 +3,15 @@
 #include <cstdint>
 
 #include "rfkernels/status.h"
+#include "rfkernels/tensor.h"
 
 namespace rfkernels {
 
-/// Scores or logits of one image, float32; anchor a of class c at data[c * class_step + a * anchor_step].
+/// Scores or logits of one image, float32 or bfloat16; anchor a of class c is element c * class_step + a * anchor_step.
 /// One of the two steps is 1.
 struct ClassValues {
-    const float* data = nullptr;
+    const void* data = nullptr;
+    DataType dtype = DataType::kFloat32;
     std::int64_t class_step = 0;
     std::int64_t anchor_step = 0;
     std::int64_t class_count = 0;

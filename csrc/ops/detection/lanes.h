@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "detection_arithmetic.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -28,11 +30,25 @@ constexpr int kLanes = 4;
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef std::uint32_t Bits __attribute__((vector_size(4 * kLanes)));
+typedef std::uint16_t Halves __attribute__((vector_size(2 * kLanes)));
 
 inline Floats load(const float* from) {
     Floats lanes;
     std::memcpy(&lanes, from, sizeof(lanes));
     return lanes;
+}
+
+/// A bfloat16 as it lies in memory.
+struct Bfloat16 {
+    std::uint16_t bits;
+
+    operator float() const { return from_bfloat16(bits); }
+};
+
+inline Floats load(const Bfloat16* from) {
+    Halves halves;
+    std::memcpy(&halves, from, sizeof(halves));
+    return bits_as<Floats>(__builtin_convertvector(halves, Bits) << 16);
 }
 
 inline void store(float* to, Floats lanes) {

@@ -100,9 +100,9 @@ Status check(const SuppressionParams& params) {
         return Status::invalid_argument("iou_threshold is " + std::to_string(params.iou_threshold) +
                                         "; give a number from 0 to 1");
     }
-    if (params.max_detections < 1) {
+    if (params.max_detections < 0) {
         return Status::invalid_argument("max_detections is " + std::to_string(params.max_detections) +
-                                        "; give at least 1");
+                                        "; give at least 0");
     }
     return Status();
 }

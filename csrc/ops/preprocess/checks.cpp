@@ -12,6 +12,7 @@ std::int64_t element_size(DataType dtype) {
         case DataType::kUint8:
             return 1;
         case DataType::kFloat16:
+        case DataType::kBfloat16:
             return 2;
         default:
             return 4;

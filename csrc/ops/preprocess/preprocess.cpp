@@ -57,7 +57,7 @@ Status check_destination(const TensorView& destination, std::int64_t count) {
                                         std::to_string(destination.shape[3]) + "; sides must be 1 to 2^24 pixels");
     }
     if (destination.dtype == DataType::kInt32) {
-        return Status::invalid_argument("destination is int32; give uint8, float16 or float32");
+        return Status::invalid_argument("destination is int32; give uint8, float16, bfloat16 or float32");
     }
     const std::int64_t element = element_size(destination.dtype);
     bool sound = destination.strides[3] == element;
