@@ -23,5 +23,5 @@ def require_onnx(submodule: str | None = None) -> ModuleType:
     except ImportError as error:
         raise RfkernelsError(
             f"building a model needs the onnx package, which could not be imported ({error}): "
-            'run pip install "rfkernels[build]"'
+            'run pip install "onnx>=1.17", or install rfkernels with its extra "build"'
         ) from error

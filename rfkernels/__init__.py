@@ -46,6 +46,10 @@ _LAZY = {"load": "rfkernels.tasks.loading", "ImageOptions": "rfkernels.images"}
 _LAZY_MODULES = ("builder", "ops", "schema")
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> object:
     if name in _LAZY_MODULES:
         return importlib.import_module(f"rfkernels.{name}")

@@ -135,7 +135,8 @@ def read_model_metadata(path: str | Path) -> ModelMetadata:
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from error
+        hint = "" if Path(path).suffix.lower() == ".onnx" else "; make a model of weights with rfkernels build"
+        raise ModelFileError(f"{path}: {error}{hint}") from error
     text = properties.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rfkernels.cli.terminal import printable, progress
-from rfkernels.errors import InvalidArgumentError
+from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from rfkernels.schema import ObjectDetectionInferenceResponse
+    from rfkernels.schema import ErrorResponse, ObjectDetectionInferenceResponse
 
 _NARROWEST_TABLE = 80
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iou", type=float, help="a box of a greater IoU is suppressed (default: the convention's)")
     parser.add_argument("--max-detections", type=int, help="most detections of one image (default: 300)")
     parser.add_argument("--class-agnostic", action="store_true", help="boxes of any class suppress each other")
-    parser.add_argument("--classes", metavar="NAME", nargs="+", help="keep only these classes")
+    parser.add_argument("--class", dest="classes", metavar="NAME", action="append", help="keep this class; repeatable")
     parser.add_argument(
         "--convention", choices=("v2", "ultralytics"), help="whose numbers to give (default: the model's)"
     )
@@ -40,16 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Infer, draw where asked, print."""
     from rfkernels.images import ImageOptions, load_image
+    from rfkernels.schema import ErrorResponse
     from rfkernels.tasks.loading import load
 
     outputs = _output_paths(arguments.output, arguments.images)
     options = ImageOptions(allow_url=arguments.allow_url)
     model = load(arguments.model, precision=arguments.precision, threads=arguments.threads)
-    responses = []
+    responses: list[ObjectDetectionInferenceResponse | ErrorResponse] = []
+    failures: dict[int, InputImageLoadError] = {}
     # A bar for those who wait and look: more than one image, at a terminal.
     pairs = zip(arguments.images, outputs, strict=True)
     for source, output in progress(pairs, "images", len(outputs), disable=len(outputs) == 1):
-        image = load_image(source, options=options)
+        try:
+            image = load_image(source, options=options)
+        except InputImageLoadError as error:
+            if len(outputs) == 1:
+                raise
+            # The answers of the others are not lost with it: they are printed first.
+            failures[len(responses)] = error
+            responses.append(ErrorResponse(message=str(error)))
+            continue
         response = model.infer(
             image,
             confidence=arguments.confidence,
@@ -69,10 +79,25 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         _print_json(responses)
     sys.stdout.flush()
-    for output in outputs:
-        if output is not None:
+    for output, answer in zip(outputs, responses, strict=True):
+        if output is not None and not isinstance(answer, ErrorResponse):
             # After the answer, and not on standard output, which is JSON for the next program.
             print(f"annotated picture: {output}", file=sys.stderr)
+    for index, failure in failures.items():
+        print(f"{_label(arguments.images, index)}: {printable(str(failure))}", file=sys.stderr)
+    if failures:
+        cause = next(iter(failures.values()))
+        raise InputImageLoadError(f"{len(failures)} of {len(responses)} images could not be read") from cause
+
+
+def _label(images: list[str], index: int) -> str:
+    """Which image it is. Base64 text would be long, and a URL may hold a password: only files are named."""
+    place = f"image {index + 1} of {len(images)}"
+    try:
+        named = Path(images[index]).exists()
+    except OSError:  # longer than a path can be
+        named = False
+    return f"{place} ({printable(Path(images[index]).name)})" if named else place
 
 
 def _output_paths(output: Path | None, images: list[str]) -> list[Path | None]:
@@ -94,7 +119,7 @@ def _output_paths(output: Path | None, images: list[str]) -> list[Path | None]:
     return paths
 
 
-def _print_json(responses: list[ObjectDetectionInferenceResponse]) -> None:
+def _print_json(responses: list[ObjectDetectionInferenceResponse | ErrorResponse]) -> None:
     import msgspec
 
     documents = [response.to_json() for response in responses]
@@ -102,22 +127,29 @@ def _print_json(responses: list[ObjectDetectionInferenceResponse]) -> None:
     print(msgspec.json.format(document, indent=2))
 
 
-def _print_table(images: list[str], responses: list[ObjectDetectionInferenceResponse]) -> None:
+def _print_table(images: list[str], responses: list[ObjectDetectionInferenceResponse | ErrorResponse]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from rfkernels.schema import ErrorResponse
+
+    answered = [
+        (image, response)
+        for image, response in zip(images, responses, strict=True)
+        if not isinstance(response, ErrorResponse)
+    ]
     # Cells are text from files: `Text` is not read as markup, and what is no letter does not reach the terminal.
     table = Table("image", "class")
     for column in table.columns:
         column.overflow = "fold"
     for heading in ("confidence", "x", "y", "width", "height"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for image, response in zip(images, responses, strict=True):
+    for image, response in answered:
         for prediction in response.predictions:
             numbers = (prediction.x, prediction.y, prediction.width, prediction.height)
             names = (Text(printable(name)) for name in (Path(image).name, prediction.class_name))
             table.add_row(*names, f"{prediction.confidence:.3f}", *map("{:.1f}".format, numbers))
     # On a narrower terminal the lines wrap: a figure that is cut is a wrong figure.
     Console(width=max(Console().width, _NARROWEST_TABLE)).print(table)
-    print(f"{sum(len(response.predictions) for response in responses)} detections in {len(responses)} image(s)")
+    print(f"{sum(len(response.predictions) for _, response in answered)} detections in {len(answered)} image(s)")

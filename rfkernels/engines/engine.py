@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 
@@ -18,7 +17,7 @@ class TensorSpecification:
     Attributes:
         name: its name in the graph.
         shape: sizes of the axes; None where the size is chosen at run time.
-        dtype: NumPy's name of the element type.
+        dtype: NumPy's name of the element type; "bfloat16", which NumPy lacks, is held in arrays of uint16.
     """
 
     name: str
@@ -31,7 +30,11 @@ class Session(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, NDArray[Any]]:
-        """Arrays over the memory that the runtime reads. Write into them, then `run`."""
+        """Arrays over the memory that the runtime reads. Write into them, then `run`.
+
+        An input whose `TensorSpecification.dtype` is "bfloat16" is an array of uint16 that takes its bits:
+        `rfkernels.ops.preprocess_into` writes them; NumPy would turn 0.7 into 0 without a word.
+        """
 
     @property
     def drawn(self) -> dict[int, object]:
@@ -40,11 +43,13 @@ class Session(Protocol):
         Inputs keep their values from one request to the next, so what would be written again need not be.
         """
 
-    def run(self) -> Mapping[str, NDArray[np.float32]]:
+    def run(self) -> Mapping[str, NDArray[Any]]:
         """Run the network on `inputs`.
 
         Returns:
-            The outputs by name: views of the runtime's memory, valid until the session's next `run` or its end.
+            The outputs by name: views of the runtime's memory, valid until the session's next `run` or its end. An
+            output of dtype "bfloat16" is an array of uint16 with its bits, as `rfkernels.ops.detect_from_heads` reads
+            them; `(bits.astype(np.uint32) << 16).view(np.float32)` are the values.
         """
 
 

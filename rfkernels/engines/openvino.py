@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.engines.engine import TensorSpecification
-from rfkernels.engines.silent_openvino import PrePostProcessor, openvino
+from rfkernels.engines.openvino_model import PLANAR_RANK, arrange_ports, prefer_blocks_of_channels
+from rfkernels.engines.silent_openvino import openvino
 from rfkernels.errors import EngineError, InvalidArgumentError
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -26,7 +27,6 @@ _logger = logging.getLogger(__name__)
 _PRECISION_NAMES = {"fp32": "f32", "bf16": "bf16"}
 # A cache line, and the widest vector: aligned rows are never split between two loads.
 _ALIGNMENT = 64
-_PLANAR_RANK = 4
 _IDLE_BATCH_SIZES = 2
 
 
@@ -39,11 +39,15 @@ class OpenVINOOptions:
         threads: CPU threads of one request; None is every core that this process may use.
         cache_directory: where compiled networks are kept, so that the next load takes milliseconds; None is
             `$XDG_CACHE_HOME/rfkernels/openvino`, False keeps nothing.
+        bfloat16_ports: in bf16, let inputs that feed convolutions and outputs that leave one be bfloat16 themselves,
+            in arrays of uint16 that hold its bits, as `rfkernels.ops` writes and reads them. False: float32, whatever
+            the precision.
     """
 
     precision: Precision = "auto"
     threads: int | None = None
     cache_directory: str | Path | Literal[False] | None = None
+    bfloat16_ports: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *_PRECISION_NAMES):
@@ -66,26 +70,27 @@ class OpenVINOSession:
                 batch if axis == 0 and size.is_dynamic else size.get_length()
                 for axis, size in enumerate(port.partial_shape)
             ]
-            array = aligned_empty(tuple(sizes), np.dtype(port.element_type.to_dtype()))
-            tensor = openvino.Tensor(array, shared_memory=True)
+            array = aligned_empty(tuple(sizes), _array_dtype(port))
+            tensor = openvino.Tensor(array, openvino.Shape(sizes), port.element_type)
             self._request.set_tensor(port, tensor)
             self._tensors.append(tensor)
             inputs[port.any_name] = array
         self.inputs: Mapping[str, NDArray[Any]] = MappingProxyType(inputs)
         self.drawn: dict[int, object] = {}
         self._output_ports = [
-            (port.any_name, port, len(port.partial_shape) == _PLANAR_RANK) for port in compiled.outputs
+            (port.any_name, port, _array_dtype(port), len(port.partial_shape) == PLANAR_RANK)
+            for port in compiled.outputs
         ]
 
-    def run(self) -> Mapping[str, NDArray[np.float32]]:
+    def run(self) -> Mapping[str, NDArray[Any]]:
         """Run the network on `inputs`; the arrays returned are valid until the next `run`."""
         try:
             self._request.infer(share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not run the network: {_first_line(error)}") from error
         outputs = {}
-        for name, port, channels_last in self._output_ports:
-            data = self._request.get_tensor(port).data
+        for name, port, dtype, channels_last in self._output_ports:
+            data = self._request.get_tensor(port).data.view(dtype)
             outputs[name] = data.transpose(0, 3, 1, 2) if channels_last else data
         return outputs
 
@@ -118,9 +123,7 @@ class OpenVINOEngine:
         if cache_directory is not None:
             settings["CACHE_DIR"] = str(cache_directory)
         try:
-            self._compiled = core.compile_model(
-                _with_channels_last_outputs(core.read_model(str(model))), "CPU", settings
-            )
+            self._compiled = _compile(core, model, settings, self.precision, options.bfloat16_ports)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not compile {Path(model).name}: {_first_line(error)}") from error
         self.inputs = tuple(_specification(port) for port in self._compiled.inputs)
@@ -159,6 +162,30 @@ class OpenVINOEngine:
                 self._idle.move_to_end(batch)
                 while len(self._idle) > _IDLE_BATCH_SIZES:
                     self._idle.popitem(last=False)
+
+
+def _compile(
+    core: openvino.Core, path: str | Path, settings: Mapping[str, Any], precision: str, bfloat16_ports: bool
+) -> openvino.CompiledModel:
+    def compiled(*, wish: bool) -> openvino.CompiledModel | None:
+        network = core.read_model(str(path))
+        if wish and not prefer_blocks_of_channels(core, network):
+            return None
+        bfloat16 = bfloat16_ports and precision == "bf16"
+        return core.compile_model(arrange_ports(network, bfloat16=bfloat16), "CPU", settings)
+
+    refusal: object = "the attribute is unknown"
+    if precision == "bf16":
+        try:
+            if (result := compiled(wish=True)) is not None:
+                return result
+        except (RuntimeError, TypeError, KeyError, AttributeError) as error:
+            refusal = _first_line(error)
+    result = compiled(wish=False)
+    if precision == "bf16":
+        # A release may do away with it; the network gives the same without, only slower.
+        _logger.warning("OpenVINO %s chooses its convolutions by itself: %s", openvino.__version__, refusal)
+    return result
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -230,25 +257,17 @@ def _prepare_cache_directory(wanted: str | Path | Literal[False] | None) -> Path
     return directory
 
 
-def _with_channels_last_outputs(model: openvino.Model) -> openvino.Model:
-    """Let outputs [N, C, H, W] stay in memory as the convolutions leave them, the channels of a pixel side by side.
-
-    A session shows them as [N, C, H, W] all the same. It saves the engine a transposition, and whoever looks for the
-    greatest channel of a pixel reads it from one place.
-    """
-    layouts = PrePostProcessor(model)
-    for index, output in enumerate(model.outputs):
-        if len(output.partial_shape) == _PLANAR_RANK:
-            layouts.output(index).model().set_layout(openvino.Layout("NCHW"))
-            layouts.output(index).tensor().set_layout(openvino.Layout("NHWC"))
-    return layouts.build()
-
-
 def _specification(port: openvino.ConstOutput, *, channels_last: bool = False) -> TensorSpecification:
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
-    if channels_last and len(shape) == _PLANAR_RANK:
+    if channels_last and len(shape) == PLANAR_RANK:
         shape = (shape[0], shape[3], shape[1], shape[2])
-    return TensorSpecification(port.any_name, shape, np.dtype(port.element_type.to_dtype()).name)
+    is_bfloat16 = port.element_type == openvino.Type.bf16
+    return TensorSpecification(port.any_name, shape, "bfloat16" if is_bfloat16 else _array_dtype(port).name)
+
+
+def _array_dtype(port: openvino.ConstOutput) -> np.dtype[Any]:
+    # NumPy has no bfloat16; OpenVINO's arrays of it claim to be float16.
+    return np.dtype(np.uint16 if port.element_type == openvino.Type.bf16 else port.element_type.to_dtype())
 
 
 def _first_line(error: Exception) -> str:

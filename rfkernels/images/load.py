@@ -171,7 +171,9 @@ def _from_file(source: str | os.PathLike[str], options: ImageOptions) -> Image:
 
 def _from_url(text: str, options: ImageOptions) -> Image:
     if not options.allow_url:
-        raise refusal("loading images from URLs is disabled (ImageOptions.allow_url).")
+        raise refusal(
+            "loading images from URLs is disabled; allow it with ImageOptions(allow_url=True) or --allow-url."
+        )
     return _decode(url.download(text, options), options)
 
 

@@ -45,5 +45,7 @@ def load(
     metadata = read_model_metadata(path)
     if metadata.task != "object-detection":
         raise ModelFileError(f"{Path(path).name} is a model for {metadata.task}; this version runs object-detection")
-    options = OpenVINOOptions(precision=precision, threads=threads, cache_directory=cache_directory)
+    options = OpenVINOOptions(
+        precision=precision, threads=threads, cache_directory=cache_directory, bfloat16_ports=True
+    )
     return ObjectDetectionModel(OpenVINOEngine(path, options), metadata, convention)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypedDict, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import ops
@@ -50,6 +49,11 @@ class DetectionSettings:
     max_detections: int
     class_agnostic: bool = False
     wanted_class_ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, convention: Convention) -> DetectionSettings:
+        """The convention's own."""
+        return cls(convention, convention.confidence, convention.iou_threshold, convention.max_detections)
 
 
 class InferOptions(TypedDict, total=False):
@@ -138,7 +142,7 @@ class ObjectDetectionModel:
             chosen,
             _fraction("confidence", chosen.confidence if confidence is None else confidence),
             _fraction("iou_threshold", chosen.iou_threshold if iou_threshold is None else iou_threshold),
-            _at_least_one("max_detections", chosen.max_detections if max_detections is None else max_detections),
+            _at_least_zero("max_detections", chosen.max_detections if max_detections is None else max_detections),
             class_agnostic_nms,
             self._ids_of(class_filter, refuse_unknown=True),
         )
@@ -160,7 +164,7 @@ class ObjectDetectionModel:
 
         Raises:
             InputImageLoadError: an image cannot be read.
-            InvalidArgumentError: a threshold is NaN, or max_detections below 1.
+            InvalidArgumentError: a threshold is NaN, or max_detections below 0.
         """
         started = time.perf_counter()
         settings = self._settings_of(request)
@@ -186,9 +190,19 @@ class ObjectDetectionModel:
         return responses if isinstance(request.image, list) else responses[0]
 
     def detect_images(
-        self, images: Sequence[Image], settings: DetectionSettings, preparation: Preparation | None = None
+        self,
+        images: Sequence[Image],
+        settings: DetectionSettings | None = None,
+        preparation: Preparation | None = None,
     ) -> list[Detections]:
-        """Detections as arrays, for those who do not need a response."""
+        """Detections as arrays, for those who do not need a response.
+
+        Args:
+            images: from `rfkernels.load_image`.
+            settings: those of the model's convention by default.
+            preparation: the model's own by default.
+        """
+        settings = settings or DetectionSettings.of(self.convention)
         preparation = preparation or self._preparation
         results: list[Detections] = []
         for start, stop, batch in self._batches(len(images)):
@@ -208,7 +222,7 @@ class ObjectDetectionModel:
 
     def finish(
         self,
-        outputs: Mapping[str, NDArray[np.float32]],
+        outputs: Mapping[str, NDArray[Any]],
         images: Sequence[Image],
         placements: Sequence[Placement],
         settings: DetectionSettings,
@@ -283,7 +297,7 @@ class ObjectDetectionModel:
             convention,
             min(max(_number("confidence", confidence), 0.0), 1.0),
             min(max(_number("iou_threshold", iou_threshold), 0.0), 1.0),
-            _at_least_one(
+            _at_least_zero(
                 "max_detections",
                 convention.max_detections if request.max_detections is None else request.max_detections,
             ),
@@ -321,8 +335,9 @@ def _check_network(engine: Engine, metadata: ModelMetadata) -> None:
     class_count = len(metadata.class_names)
     expected_input = (batch, 3, height, width)
     shapes = {output.name: output.shape for output in engine.outputs}
-    if len(engine.inputs) != 1 or engine.inputs[0].shape != expected_input or engine.inputs[0].dtype != "float32":
-        found = [(tensor.dtype, tensor.shape) for tensor in engine.inputs]
+    found = [(tensor.dtype, tensor.shape) for tensor in engine.inputs]
+    # bfloat16 is what an engine may make of it.
+    if found not in ([("float32", expected_input)], [("bfloat16", expected_input)]):
         raise ModelFileError(f"the network's inputs are {found}, its metadata say one float32 {expected_input}")
     if metadata.output_format == "decoded":
         fits = len(shapes) == 1 and all(
@@ -356,7 +371,7 @@ def _fraction(name: str, value: float) -> float:
     return number
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 1:
-        raise InvalidArgumentError(f"{name} is {value!r}; give a whole number from 1")
+def _at_least_zero(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 0:
+        raise InvalidArgumentError(f"{name} is {value!r}; give a whole number from 0")
     return operator.index(value)

@@ -18,7 +18,7 @@ from rfkernels.tasks.convention import Convention
 class Preparation:
     """Static crop, grayscale, contrast, resize, colour order and normalization of one model, in that order.
 
-    Source: v2-api.md 5.5. The last three are one pass of `ops.preprocess_into`; the others are rarely used.
+    Source: inference-models 0.39. The last three are one pass of `ops.preprocess_into`; the others are rarely used.
     """
 
     def __init__(self, metadata: ModelMetadata) -> None:
@@ -48,7 +48,7 @@ class Preparation:
 
         Args:
             images: at most as many as the destination holds; what is left of it is not touched.
-            destination: float32 [N, 3, height, width], C-contiguous.
+            destination: float32, or uint16 that holds bfloat16, [N, 3, height, width], C-contiguous.
             convention: how the letterbox rounds.
             drawn: the session's notes on what the destination holds; padding that is there already is not drawn again.
 

@@ -262,7 +262,7 @@ def test_a_built_model_is_no_weights_file(weights, output, tmp_path):
 
 def test_without_onnx_the_error_says_what_to_install(weights, output, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(RfkernelsError, match=r'pip install "rfkernels\[build\]"'):
+    with pytest.raises(RfkernelsError, match=r'pip install "onnx>=1.17"'):
         build(weights, output, OPTIONS)
 
 

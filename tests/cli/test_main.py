@@ -34,10 +34,55 @@ def test_infer_prints_the_v2_response(small_model_path, photo, capsys):
     assert all(prediction["confidence"] > 0.3 for prediction in response["predictions"])
 
 
+def test_classes_that_are_kept(small_model_path, photo, capsys):
+    def found(*arguments):
+        assert main(["infer", *arguments, str(small_model_path), str(photo), "--confidence", "0.1"]) == 0
+        return {prediction["class"] for prediction in json.loads(capsys.readouterr().out)["predictions"]}
+
+    every = found()
+    assert len(every) > 1
+    chosen = sorted(every)[:2]
+    assert found("--class", chosen[0]) == {chosen[0]}
+    assert found("--class", chosen[0], "--class", chosen[1]) == set(chosen)
+
+
 def test_several_images_print_a_list(small_model_path, photo, capsys):
     assert main(["infer", str(small_model_path), str(photo), str(photo)]) == 0
     first, second = json.loads(capsys.readouterr().out)
     assert len(first["predictions"]) == len(second["predictions"]) > 0
+
+
+@pytest.mark.parametrize("form", ["json", "table"])
+def test_a_bad_image_does_not_cost_the_answers_of_the_others(form, small_model_path, photo, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(photo.read_bytes()[:99])
+    sources = [str(photo), str(bad), "no-such.png", str(photo)]
+    folder = tmp_path / "out"
+    arguments = [] if form == "table" else ["--output", str(folder)]
+    named = sources if form == "table" else sources[:3]
+    assert main(["infer", str(small_model_path), *named, "--format", form, *arguments]) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert lines[-1].startswith("rfkernels: 2 of ")
+    assert sum("(bad.png): " in line and "truncated" in line for line in lines) == 1
+    assert sum("image 3 of " in line and "no-such.png" in line for line in lines) == 1
+    if form == "table":
+        assert "in 2 image(s)" in captured.out
+        return
+    answer, unreadable, missing = json.loads(captured.out)
+    assert answer["predictions"]
+    assert "truncated" in unreadable["message"]
+    assert "no-such.png" in missing["message"]
+    assert [path.name for path in folder.iterdir()] == ["photo-annotated.png"]
+    assert captured.err.count("annotated picture") == 1
+
+
+def test_a_bad_source_is_not_printed_back(small_model_path, photo, capsys):
+    secret = "https://user:secret@127.0.0.1/x.png"
+    assert main(["infer", str(small_model_path), str(photo), "QUJD" * 30_000, secret]) == 2
+    captured = capsys.readouterr()
+    assert "secret" not in captured.err + captured.out
+    assert max(map(len, captured.err.splitlines())) < 300
 
 
 def test_output_writes_the_annotated_picture_and_says_where(small_model_path, photo, tmp_path, capsys):
@@ -73,8 +118,8 @@ def test_table(small_model_path, photo, capsys):
         (["infer", "no-such.onnx", "no-such.png"], "no-such.onnx"),
         (["infer", "MODEL", "no-such.png"], "no-such.png"),
         (["infer", "MODEL", "PHOTO", "--confidence", "40"], "confidence is 40"),
-        (["infer", "MODEL", "PHOTO", "--max-detections", "0"], "max_detections is 0"),
-        (["infer", "MODEL", "PHOTO", "--classes", "unicorn"], "'unicorn'"),
+        (["infer", "MODEL", "PHOTO", "--max-detections", "-1"], "max_detections is -1"),
+        (["infer", "MODEL", "PHOTO", "--class", "unicorn"], "'unicorn'"),
         (["infer", "MODEL", "PHOTO", "--output", "picture.txt"], "picture.txt"),
         (["infer", "MODEL", "https://127.0.0.1/x.png"], "URL"),
         (["infer", "MODEL", "https://127.0.0.1/x.png", "--allow-url"], "127.0.0.1"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ import openvino
 import pytest
 from onnx import TensorProto, helper
 
-from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
+from rfkernels.engines import OpenVINOEngine, OpenVINOOptions, openvino_model
 from rfkernels.engines.openvino import aligned_empty, supported_precisions
 from rfkernels.errors import EngineError, InvalidArgumentError
+from rfkernels.reference.bfloat16 import from_bfloat16, to_bfloat16
 
 
 def save_affine_network(path: Path, batch: int | str = 1) -> Path:
@@ -176,11 +178,157 @@ def test_inputs_keep_their_values_over_a_run(small_model_path, rng):
     for precision in supported_precisions():
         engine = OpenVINOEngine(small_model_path, OpenVINOOptions(precision=precision, cache_directory=False))
         with engine.session() as session:
-            values = rng.random((1, 3, 64, 96)).astype(np.float32)
+            values = as_input(engine, rng.random((1, 3, 64, 96)).astype(np.float32))
             session.inputs["images"][...] = values
             for _ in range(3):
                 session.run()
             np.testing.assert_array_equal(session.inputs["images"], values)
+
+
+def as_input(engine: OpenVINOEngine, values: np.ndarray) -> np.ndarray:
+    return to_bfloat16(values) if engine.inputs[0].dtype == "bfloat16" else values
+
+
+def outputs_of(engine: OpenVINOEngine, values: np.ndarray) -> np.ndarray:
+    """All of a run, one behind the other, in float32."""
+    with engine.session() as session:
+        session.inputs[engine.inputs[0].name][...] = as_input(engine, values)
+        outputs = session.run()
+        assert [(name, value.shape) for name, value in outputs.items()] == [
+            (tensor.name, tensor.shape) for tensor in engine.outputs
+        ]
+        parts = [from_bfloat16(part) if part.dtype == np.uint16 else part for part in outputs.values()]
+        return np.concatenate([part.ravel() for part in parts])
+
+
+def test_ports_are_float32_unless_asked_otherwise(small_model_path):
+    for precision in supported_precisions():
+        engine = OpenVINOEngine(small_model_path, OpenVINOOptions(precision=precision, cache_directory=False))
+        assert {tensor.dtype for tensor in engine.inputs + engine.outputs} == {"float32"}
+
+
+@pytest.mark.parametrize("bfloat16_ports", [False, True])
+@pytest.mark.parametrize("precision", supported_precisions())
+def test_as_near_to_fp32_as_openvino_left_alone(small_model_path, tmp_path, rng, precision, bfloat16_ports):
+    values = rng.random((1, 3, 64, 96)).astype(np.float32)
+    exact = outputs_of(
+        OpenVINOEngine(small_model_path, OpenVINOOptions(precision="fp32", cache_directory=False)), values
+    )
+    options = OpenVINOOptions(precision=precision, cache_directory=tmp_path, bfloat16_ports=bfloat16_ports)
+    ours = OpenVINOEngine(small_model_path, options)
+    expected_dtype = "bfloat16" if precision == "bf16" and bfloat16_ports else "float32"
+    assert {tensor.dtype for tensor in ours.inputs + ours.outputs} == {expected_dtype}
+    settings = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
+    alone = openvino.Core().compile_model(str(small_model_path), "CPU", settings)
+    results = alone(values)
+    left_alone = np.concatenate([results[port].ravel() for port in alone.outputs])
+
+    def error(outputs: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((outputs - exact) ** 2)))
+
+    assert error(outputs_of(ours, values)) <= 1.2 * error(left_alone)
+    assert (error(outputs_of(ours, values)) > 0) == (precision == "bf16")
+    # From the cache the same network comes back.
+    again = OpenVINOEngine(small_model_path, options)
+    np.testing.assert_array_equal(outputs_of(again, values), outputs_of(ours, values))
+    assert convolutions_of(again) == convolutions_of(ours)
+
+
+def convolutions_of(engine: OpenVINOEngine) -> list[str]:
+    """Which implementation each convolution runs, in running order."""
+    return implementations(engine._compiled)
+
+
+def implementations(compiled: openvino.CompiledModel) -> list[str]:
+    nodes = compiled.get_runtime_model().get_ops()
+    facts = [node.get_rt_info() for node in nodes]
+    return [fact["primitiveType"].astype(str) for fact in facts if fact["layerType"].astype(str) == "Convolution"]
+
+
+@pytest.mark.parametrize("precision", supported_precisions())
+def test_the_convolutions_within_concatenate_in_place(small_model_path, precision):
+    used = convolutions_of(
+        OpenVINOEngine(small_model_path, OpenVINOOptions(precision=precision, cache_directory=False))
+    )
+    name = {"fp32": "f32", "bf16": "bf16"}[precision]
+    core = openvino.Core()
+    alone = core.compile_model(str(small_model_path), "CPU", {"INFERENCE_PRECISION_HINT": name})
+    left_alone = implementations(alone)
+    assert len(used) == len(left_alone) == 63
+    assert all(one.endswith(f"_{name}") for one in used + left_alone)
+    if precision == "bf16" and all(one.startswith("brgconv_avx512_") and "amx" not in one for one in left_alone):
+        # An AVX-512 CPU that computes in bfloat16, without AMX: there the choice is ours.
+        assert sum(one.startswith("jit_avx512") for one in used) == 57
+        assert sum(one.startswith("brgconv_avx512") for one in used) == 6
+    else:
+        assert used == left_alone
+
+
+def save_network_with_a_tail(path: Path, tail: str) -> Path:
+    """A convolution to 4 planes, and something after it that bfloat16 could not hold."""
+    rng = np.random.default_rng(3)
+    numbers = {
+        "weights": rng.normal(size=(4, 3, 3, 3)),
+        "grid": np.arange(64).reshape(1, 1, 8, 8) * 10,
+        "thousand": np.array([1000]),
+    }
+    between = [helper.make_node("Sigmoid", ["convolved"], ["before"])] if tail == "sigmoid and grid" else []
+    nodes = [
+        helper.make_node("Conv", ["x", "weights"], ["convolved"], pads=[1] * 4),
+        *between,
+        helper.make_node(
+            "Add",
+            ["before" if between else "convolved", "thousand" if tail == "thousand" else "grid"],
+            ["y"],
+        ),
+    ]
+    constants = [onnx.numpy_helper.from_array(values.astype(np.float32), name) for name, values in numbers.items()]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 8, 8])
+    graph = helper.make_graph(nodes, "tail", [x], [y], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("tail", ["sigmoid and grid", "grid", "thousand"])
+@pytest.mark.parametrize("precision", supported_precisions())
+def test_what_openvino_keeps_in_float32_stays_in_it(tmp_path, rng, precision, tail):
+    values = rng.random((1, 3, 8, 8)).astype(np.float32)
+    path = save_network_with_a_tail(tmp_path / "tail.onnx", tail)
+    options = OpenVINOOptions(precision="fp32", cache_directory=False)
+    exact = outputs_of(OpenVINOEngine(path, options), values)
+    engine = OpenVINOEngine(path, replace(options, precision=precision, bfloat16_ports=True))
+    assert engine.outputs[0].dtype == "float32"
+    np.testing.assert_allclose(outputs_of(engine, values), exact, rtol=0, atol=0.1)
+    affine = OpenVINOEngine(
+        save_affine_network(tmp_path / "affine.onnx"), replace(options, precision=precision, bfloat16_ports=True)
+    )
+    assert {tensor.dtype for tensor in affine.inputs + affine.outputs} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        openvino_model._NETWORK_WITH_PRIORITY.replace("primitives_priority", "unheard_of"),
+        openvino_model._NETWORK_WITH_PRIORITY.replace("cpu:jit_avx512", "cpu:nonsense"),
+        openvino_model._NETWORK_WITH_PRIORITY.replace("Relu", "Sigmoid"),
+        "<net",
+    ],
+)
+def test_an_openvino_that_cannot_be_asked_runs_the_network_all_the_same(
+    small_model_path, rng, monkeypatch, caplog, network
+):
+    monkeypatch.setattr(openvino_model, "_NETWORK_WITH_PRIORITY", network)
+    precision = supported_precisions()[-1]
+    options = OpenVINOOptions(precision=precision, cache_directory=False, bfloat16_ports=True)
+    values = rng.random((1, 3, 64, 96)).astype(np.float32)
+    exact = outputs_of(
+        OpenVINOEngine(small_model_path, OpenVINOOptions(precision="fp32", cache_directory=False)), values
+    )
+    np.testing.assert_allclose(
+        outputs_of(OpenVINOEngine(small_model_path, options), values), exact, atol=0.15 * np.abs(exact).max()
+    )
+    assert ("chooses its convolutions by itself" in caplog.text) == (precision == "bf16")
 
 
 def test_nothing_is_reported_to_anybody(tmp_path):

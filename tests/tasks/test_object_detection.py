@@ -137,6 +137,7 @@ def test_request_options(model, noise):
     everything = ask()
     assert len(everything) > 1
     assert len(ask(max_detections=1)) == 1
+    assert ask(max_detections=0) == []
     assert ask(confidence=1.5) == []
     assert ask(class_filter=["no such class"]) == []
     kept = everything[0].class_name
@@ -177,7 +178,7 @@ def test_threads_share_a_model(model, rng):
         ({"confidence": -0.1}, "confidence is -0.1"),
         ({"confidence": float("nan")}, "confidence is nan"),
         ({"iou_threshold": 1.5}, "iou_threshold is 1.5"),
-        ({"max_detections": 0}, "max_detections is 0"),
+        ({"max_detections": -1}, "max_detections is -1"),
         ({"class_filter": "star"}, "class_filter is the string"),
         ({"class_filter": ["unicorn"]}, "'unicorn'"),
         ({"convention": "v3"}, "convention is 'v3'"),
