@@ -37,8 +37,8 @@ class Row:
         median_ms: median wall-clock time of a call.
         bytes_moved: what the call must read and write at least; None where memory is not what limits it.
         memcpy_gigabytes_per_second: bytes a memcpy of this run read and wrote in a second; None without `bytes_moved`.
-        peer_name: what a user would call instead; None where it is not installed.
-        peer_ms: its median, measured in turns with ours.
+        peer_name: what a user would call instead.
+        peer_ms: its median, measured in turns with ours; None where it is not installed.
     """
 
     name: str
@@ -71,19 +71,20 @@ def measure_in_turns(
     functions: Sequence[Callable[[Any], object]],
     inputs: Sequence[Any],
     *,
-    warmup: int = 3,
-    repeats: int = 30,
-    burst: int = 5,
+    settle: int = 15,
+    repeats: int = 45,
+    burst: int = 15,
 ) -> list[Timing]:
     """Times several functions of one argument, in turns.
 
     Args:
         functions: each is called with one of `inputs`.
         inputs: used in rotation; give enough of them that they do not all lie in a cache.
-        warmup: untimed calls of each function first.
+        settle: untimed calls that each turn begins with. Whatever ran before has left the caches full of its own: the
+            letterbox of a 1080p image takes three times as long at first, and about twelve calls until the shared cache
+            holds its images again.
         repeats: timed calls of each function.
-        burst: calls of a function before it is the next one's turn. 1 shares slow moments best, but has each function
-            find the caches full of what another one left; with several the median is that of the function on its own.
+        burst: timed calls of a function before it is the next one's turn. Few share slow moments better.
 
     Returns:
         One Timing for each function, in their order.
@@ -93,12 +94,11 @@ def measure_in_turns(
     """
     if not inputs or repeats < 1 or burst < 1:
         raise ValueError(f"{len(inputs)} inputs, repeats={repeats}, burst={burst}; give at least one of each")
-    for function in functions:
-        for turn in range(warmup):
-            function(inputs[turn % len(inputs)])
     times_ms: list[list[float]] = [[] for _ in functions]
     for start in range(0, repeats, burst):
         for times, function in zip(times_ms, functions, strict=True):
+            for turn in range(settle):
+                function(inputs[turn % len(inputs)])
             for turn in range(start, min(start + burst, repeats)):
                 argument = inputs[turn % len(inputs)]
                 begin = time.perf_counter_ns()
@@ -107,16 +107,16 @@ def measure_in_turns(
     return [Timing(statistics.median(times), min(times), repeats) for times in times_ms]
 
 
-def measure(function: Callable[[Any], object], inputs: Sequence[Any], *, warmup: int = 3, repeats: int = 30) -> Timing:
+def measure(function: Callable[[Any], object], inputs: Sequence[Any], *, settle: int = 15, repeats: int = 45) -> Timing:
     """Times one function of one argument; see `measure_in_turns`."""
-    return measure_in_turns([function], inputs, warmup=warmup, repeats=repeats)[0]
+    return measure_in_turns([function], inputs, settle=settle, repeats=repeats)[0]
 
 
 def memcpy_gigabytes_per_second(*, repeats: int = 9) -> float:
     """The limit: bytes read and written in a second by one thread's memcpy between buffers larger than the caches."""
     source = np.ones(_MEMCPY_BYTES, dtype=np.uint8)
     target = np.zeros_like(source)
-    timing = measure(lambda _: np.copyto(target, source), [None], warmup=2, repeats=repeats)
+    timing = measure(lambda _: np.copyto(target, source), [None], settle=2, repeats=repeats)
     return 2 * _MEMCPY_BYTES / timing.median_ms / 1e6
 
 
@@ -127,8 +127,10 @@ def format_row(row: Row) -> str:
         columns.append(f"{row.bytes_moved / 1e6:6.2f} MB  {row.gigabytes_per_second:6.1f} GB/s")
     if row.share_of_memcpy is not None:
         columns.append(f"{100 * row.share_of_memcpy:4.0f} % of memcpy")
-    if row.peer_name is not None and row.peer_ms is not None and row.ratio is not None:
+    if row.peer_ms is not None:
         columns.append(f"({row.peer_name} {row.peer_ms:.3f} ms, {row.ratio:.1f}x)")
+    elif row.peer_name is not None:
+        columns.append(f"({row.peer_name}: not installed here, not timed)")
     return "   ".join(columns)
 
 

@@ -137,8 +137,7 @@ def _measure(
     *,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    chosen = model.convention
-    settings = DetectionSettings(chosen, chosen.confidence, chosen.iou_threshold, chosen.max_detections)
+    settings = DetectionSettings.of(model.convention)
     blocks = -(-repeats // _BLOCK_REPEATS)
     ours: list[list[float]] = []
     counts: list[int] = []

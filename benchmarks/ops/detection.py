@@ -54,6 +54,7 @@ class _Scene:
 
     planes: Heads
     anchors: Heads  # the same, anchor by anchor in memory
+    halves: list[tuple[NDArray[np.uint16], NDArray[np.uint16]]]  # those in bfloat16, as an engine in bf16 gives them
     prediction: FloatArray  # [1, 84, 8400]
     boxes: FloatArray  # [candidates, 4]
     scores: FloatArray
@@ -63,6 +64,10 @@ class _Scene:
 
 def _anchor_by_anchor(array: FloatArray) -> FloatArray:
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
+def _bfloat16_bits(array: FloatArray) -> NDArray[np.uint16]:
+    return (array.view(np.uint32) >> 16).astype(np.uint16)  # cut, not rounded: the same work
 
 
 def _scene(rng: np.random.Generator, candidates: int, *, clustered: bool) -> _Scene:
@@ -99,35 +104,40 @@ def _scene(rng: np.random.Generator, candidates: int, *, clustered: bool) -> _Sc
         import torch
 
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    anchors = [(_anchor_by_anchor(box), _anchor_by_anchor(classes)) for box, classes in planes]
     return _Scene(
         planes,
-        [(_anchor_by_anchor(box), _anchor_by_anchor(classes)) for box, classes in planes],
+        anchors,
+        [(_bfloat16_bits(box), _bfloat16_bits(classes)) for box, classes in anchors],
         **arrays,
         tensors=tensors,
     )
 
 
-def _ultralytics() -> tuple[str, Callable[[_Scene], object]] | None:
+Peer = tuple[str, Callable[[_Scene], object] | None]
+
+
+def _ultralytics() -> Peer:
+    name = "ultralytics non_max_suppression"
     if importlib.util.find_spec("ultralytics") is None:
-        return None
+        return name, None
     os.environ.setdefault("YOLO_OFFLINE", "1")  # it would look for updates when imported
     from ultralytics.utils.nms import non_max_suppression
 
-    return "ultralytics non_max_suppression", lambda scene: non_max_suppression(
-        scene.tensors["prediction"], _CONFIDENCE, _IOU_THRESHOLD
-    )
+    return name, lambda scene: non_max_suppression(scene.tensors["prediction"], _CONFIDENCE, _IOU_THRESHOLD)
 
 
-def _torchvision() -> tuple[str, Callable[[_Scene], object]] | None:
+def _torchvision() -> Peer:
+    name = "torchvision batched_nms"
     if importlib.util.find_spec("torchvision") is None:
-        return None
+        return name, None
     from torchvision.ops import batched_nms
 
     def run(scene: _Scene) -> object:
         tensors = scene.tensors
         return batched_nms(tensors["boxes"], tensors["scores"], tensors["class_ids"], _IOU_THRESHOLD)[:300]
 
-    return "torchvision batched_nms", run
+    return name, run
 
 
 def rows(*, repeats: int = 60) -> list[Row]:
@@ -152,6 +162,9 @@ def rows(*, repeats: int = 60) -> list[Row]:
     def anchors(scene: _Scene) -> object:
         return ops.detect_from_heads(scene.anchors, *where, **thresholds)
 
+    def halves(scene: _Scene) -> object:
+        return ops.detect_from_heads(scene.halves, *where, **thresholds)
+
     def decoded(scene: _Scene) -> object:
         return ops.detect_from_decoded(scene.prediction, *where, **thresholds)
 
@@ -162,6 +175,7 @@ def rows(*, repeats: int = 60) -> list[Row]:
     cases = [
         ("heads NCHW, 100 candidates", planes, few, scores_bytes + 100 * 64 * 4, _ultralytics()),
         ("heads NHWC, 100 candidates", anchors, few, scores_bytes + 100 * 64 * 4, _ultralytics()),
+        ("heads NHWC bf16, 100 candidates", halves, few, scores_bytes // 2 + 100 * 64 * 2, _ultralytics()),
         ("heads NCHW, 2000 candidates", planes, spread, scores_bytes + 2000 * 64 * 4, _ultralytics()),
         ("decoded, 2000 spread", decoded, spread, scores_bytes + 2000 * 4 * 4, _ultralytics()),
         ("decoded, 2000 clustered", decoded, clustered, scores_bytes + 2000 * 4 * 4, _ultralytics()),
@@ -172,7 +186,8 @@ def rows(*, repeats: int = 60) -> list[Row]:
         limit = memcpy_gigabytes_per_second()
         measured = []
         for case, ours, scenes, bytes_moved, peer in cases:
-            functions = [ours] if peer is None else [ours, peer[1]]
+            peer_name, run_peer = peer
+            functions = [ours] if run_peer is None else [ours, run_peer]
             timings = measure_in_turns(functions, scenes, repeats=repeats)
             measured.append(
                 Row(
@@ -181,8 +196,8 @@ def rows(*, repeats: int = 60) -> list[Row]:
                     median_ms=timings[0].median_ms,
                     bytes_moved=bytes_moved,
                     memcpy_gigabytes_per_second=None if bytes_moved is None else limit,
-                    peer_name=None if peer is None else peer[0],
-                    peer_ms=None if peer is None else timings[1].median_ms,
+                    peer_name=peer_name,
+                    peer_ms=None if run_peer is None else timings[1].median_ms,
                 )
             )
     return measured

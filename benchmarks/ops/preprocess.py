@@ -20,6 +20,7 @@ SIZE = 640
 CASES = [
     ("1080p", (1080, 1920), "float32"),
     ("1080p", (1080, 1920), "float16"),
+    ("1080p", (1080, 1920), "bfloat16"),
     ("720p", (720, 1280), "float32"),
     ("900p", (900, 1600), "float32"),
     ("4K", (2160, 3840), "float32"),
@@ -28,6 +29,7 @@ CASES = [
 #: Of images to rotate: more than a core's own cache, so that none is read from there; about what the shared one holds,
 #: where an image lies that has just been decoded.
 _IMAGE_BYTES = 24 << 20
+_PEER = "cv2+numpy"
 
 
 def rows(*, repeats: int = 40) -> list[Row]:
@@ -52,7 +54,7 @@ def _row(
     rng = np.random.default_rng(1)
     count = max(4, _IMAGE_BYTES // (shape[0] * shape[1] * 3))
     images = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for _ in range(count)]
-    out = np.empty((1, 3, SIZE, SIZE), dtype=dtype)
+    out = np.empty((1, 3, SIZE, SIZE), dtype=np.uint16 if dtype == "bfloat16" else dtype)
 
     def ours(image: NDArray[np.uint8]) -> None:
         placement = ops.plan_placement(image.shape[0], image.shape[1], size=(SIZE, SIZE))
@@ -64,10 +66,12 @@ def _row(
         "bytes_moved": _bytes_moved(shape, out.nbytes),
         "memcpy_gigabytes_per_second": limit,
     }
-    if peer is None:
+    if dtype == "bfloat16":  # which NumPy lacks: no peer to this chain
         return Row(median_ms=measure(ours, images, repeats=repeats).median_ms, **result)
+    if peer is None:
+        return Row(median_ms=measure(ours, images, repeats=repeats).median_ms, peer_name=_PEER, **result)
     timing, peer_timing = measure_in_turns([ours, lambda image: peer(image, dtype)], images, repeats=repeats)
-    return Row(median_ms=timing.median_ms, peer_name="cv2+numpy", peer_ms=peer_timing.median_ms, **result)
+    return Row(median_ms=timing.median_ms, peer_name=_PEER, peer_ms=peer_timing.median_ms, **result)
 
 
 def _bytes_moved(shape: tuple[int, int], output_bytes: int) -> int:

@@ -1,5 +1,5 @@
 """Peer: the YOLOv8 class of `inference-models` through ONNX Runtime on the CPU, which runs in fp32 and in nothing
-else."""
+else, and the V2 response in the classes of `inference-core`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rfkernels.benchmarks.peers import inference_entities
 from rfkernels.benchmarks.peers.inference_models_package import load_package, make_package
 from rfkernels.benchmarks.peers.weights import decoded_onnx, silence_peers
 
 
 def available() -> bool:
-    """Whether inference-models, ONNX Runtime and ultralytics (which exports the ONNX file) are installed."""
-    return all(importlib.util.find_spec(name) for name in ("torch", "onnxruntime", "inference_models", "ultralytics"))
+    """Whether inference-models, inference-core, ONNX Runtime and ultralytics (which exports the ONNX file) are
+    installed."""
+    packages = ("torch", "onnxruntime", "inference_models", "ultralytics", "pydantic")
+    return all(importlib.util.find_spec(name) for name in packages) and inference_entities.available()
 
 
 def make_runner(
@@ -27,7 +30,8 @@ def make_runner(
     iou_threshold: float = 0.3,
     max_detections: int = 300,
 ) -> Callable[[np.ndarray], Any]:
-    """A function from a uint8 BGR [h, w, 3] image to the peer's `Detections` (int32 corners, class ids, scores).
+    """A function from a uint8 BGR [h, w, 3] image to the JSON of a V2 response, as the peer's server makes it: the
+    tensors of its `Detections` to one object for each prediction, to text.
 
     Args:
         weights: a .pt of ultralytics, a .safetensors (`benchmarks.peers.weights`) or an .onnx with the decoded output.
@@ -48,6 +52,32 @@ def make_runner(
         names = [f"class {index}" for index in range(class_count)]
         package = make_package(Path(folder) / "package", onnx_path, names, (height, width))
         model = load_package(package, threads)
-    return lambda image: model(
-        image, confidence=confidence, iou_threshold=iou_threshold, max_detections=max_detections
-    )[0]
+    entities = inference_entities.responses_module()
+
+    def run(image: np.ndarray) -> str:
+        options = {"confidence": confidence, "iou_threshold": iou_threshold, "max_detections": max_detections}
+        return _response(entities, model(image, **options)[0], names, image)
+
+    return run
+
+
+def _response(entities: Any, detections: Any, names: list[str], image: np.ndarray) -> str:
+    corners, scores, class_ids = (
+        tensor.numpy().tolist() for tensor in (detections.xyxy, detections.confidence, detections.class_id)
+    )
+    predictions = [
+        entities.ObjectDetectionPrediction(
+            **{"class": names[class_id]},
+            x=(x1 + x2) / 2,
+            y=(y1 + y2) / 2,
+            width=x2 - x1,
+            height=y2 - y1,
+            confidence=score,
+            class_id=class_id,
+        )
+        for (x1, y1, x2, y2), score, class_id in zip(corners, scores, class_ids, strict=True)
+    ]
+    size = entities.InferenceResponseImage(width=image.shape[1], height=image.shape[0])
+    response = entities.ObjectDetectionInferenceResponse(image=size, predictions=predictions)
+    text: str = response.model_dump_json(by_alias=True, exclude_none=True)
+    return text

@@ -56,7 +56,7 @@ def letterbox_of_opencv(image: np.ndarray, size: tuple[int, int], rounding: str,
 
 @pytest.mark.parametrize("rounding", ["truncate", "half_to_even"])
 @pytest.mark.parametrize("size", SIZES)
-def test_letterbox_equals_opencv(size, rounding, rng, figure):
+def test_letterbox_equals_opencv(instruction_set, size, rounding, rng, figure):
     compared = 0
     for height, width in shapes(rng):
         image = noise(rng, height, width)

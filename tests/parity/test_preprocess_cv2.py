@@ -7,24 +7,7 @@ from skimage import exposure
 
 from rfkernels import ops
 
-CASES = 240
-
-
-def letterboxed_by_cv2(image: np.ndarray, size: int, rounding: str) -> np.ndarray:
-    """Resize and border as inference-models ("truncate") and ultralytics ("half_to_even") do them; uint8 [3, h, w]."""
-    height, width = image.shape[:2]
-    scale = min(size / width, size / height)
-    if rounding == "truncate":
-        resized = max(int(width * scale), 1), max(int(height * scale), 1)
-        left, top = int((size - resized[0]) / 2), int((size - resized[1]) / 2)
-    else:
-        resized = max(round(width * scale), 1), max(round(height * scale), 1)
-        left, top = round((size - resized[0]) / 2 - 0.1), round((size - resized[1]) / 2 - 0.1)
-    if resized != (width, height):
-        image = cv2.resize(image, resized, interpolation=cv2.INTER_LINEAR)
-    bottom, right = size - resized[1] - top, size - resized[0] - left
-    image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(114, 114, 114))
-    return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).transpose(2, 0, 1))
+CASES = 80
 
 
 def random_shape(rng: np.random.Generator, case: int) -> tuple[int, int]:
@@ -38,24 +21,9 @@ def random_shape(rng: np.random.Generator, case: int) -> tuple[int, int]:
     return int(rng.integers(1, 1300)), int(rng.integers(1, 1300))
 
 
-@pytest.mark.parametrize("rounding", ["truncate", "half_to_even"])
-def test_letterbox_equals_cv2(instruction_set, rng, rounding):
-    for case in range(CASES):
-        height, width = random_shape(rng, case)
-        size = int(rng.choice([32, 320, 384, 640]))
-        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        expected = letterboxed_by_cv2(image, size, rounding)
-        arguments = {"size": (size, size), "rounding": rounding, "swap_channels": True}
-        actual = ops.letterbox(image, dtype="uint8", **arguments)
-        differing = int(np.count_nonzero(actual != expected))
-        assert differing == 0, f"{differing} bytes differ: {height} x {width} to {size}"
-        if case % 10 == 0:
-            np.testing.assert_array_equal(ops.letterbox(image, **arguments), expected / np.float32(255))
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_stretch_equals_cv2_resize(instruction_set, rng, channels):
-    for case in range(CASES // 3):
+    for case in range(CASES):
         height, width = random_shape(rng, case)
         size = int(rng.integers(1, 900)), int(rng.integers(1, 900))
         image = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)

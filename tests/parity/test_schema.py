@@ -6,7 +6,7 @@ import msgspec
 import orjson
 import pydantic
 import pytest
-from inference_entities import requests_module, responses_module
+from rfkernels.benchmarks.peers.inference_entities import requests_module, responses_module
 
 from rfkernels import schema
 

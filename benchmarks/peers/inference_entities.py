@@ -16,6 +16,15 @@ _DISTRIBUTION = "inference-core"
 _EMPTY_PACKAGES = ("inference", "inference.core", "inference.core.entities")
 
 
+def available() -> bool:
+    """Whether inference-core is installed."""
+    try:
+        importlib.metadata.distribution(_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def requests_module() -> types.ModuleType:
     """`inference.core.entities.requests.inference`."""
     return _entities("inference.core.entities.requests.inference")
