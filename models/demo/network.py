@@ -4,7 +4,7 @@ Layer `i` of the published table is `model.<i>`, so that a state dict of `Yolov8
 `model.22.dfl.conv.weight` that every reader of YOLOv8 checkpoints expects. The network ends at the raw head
 convolutions; `decode` turns them into boxes and scores.
 
-Source: the published YOLOv8 layer table (specs/yolov8.md A.1 to A.5 and A.8).
+Source: the published YOLOv8 layer table.
 """
 
 import math
@@ -131,7 +131,10 @@ class Detect(nn.Module):
         for stride, box, scores in zip(STRIDES, self.cv2, self.cv3, strict=True):
             assert isinstance(box, nn.Sequential)
             assert isinstance(scores, nn.Sequential)
-            nn.init.constant_(box[-1].bias, 1.0)
+            # First boxes are then about three cells wide. From equal biases they are fifteen cells wide, of which only
+            # the finest level's overlap their objects, and the assignment gives it everything.
+            falling = -0.5 * torch.arange(DISTANCE_BINS, dtype=torch.float32)
+            box[-1].bias.data.copy_(falling.repeat(4))
             prior = 5 / self.class_count / (image_size / stride) ** 2
             nn.init.constant_(scores[-1].bias, math.log(prior / (1 - prior)))
 

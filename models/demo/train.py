@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--task", choices=["detect"], default="detect", help="what the head learns")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("yolov8n-shapes-320.safetensors"))
     parser.add_argument("--evaluate", type=Path, metavar="WEIGHTS", help="only print these weights' held-out precision")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=32)
     parser.add_argument("--train-images", type=int, default=1250, help="pictures in an epoch")
     parser.add_argument("--batch", type=int, default=8, help="pictures a step and process")
     parser.add_argument("--seed", type=int, default=1)
