@@ -10,6 +10,8 @@ VENV := .venv
 PARITY_VENV := .venv-parity
 FUZZ_VENV := .venv-fuzz
 FUZZ_SECONDS ?= 60
+# 0: another one each time.
+FUZZ_SEED ?= 0
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 NATIVE_SOURCES := CMakeLists.txt $(shell find csrc -type f)
@@ -108,8 +110,8 @@ $(FUZZ_VENV)/package: $(PACKAGE_SOURCES)
 	@touch $@
 
 fuzz: $(FUZZ_VENV)/package
-	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_checkpoint.py -max_total_time=$(FUZZ_SECONDS)
-	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_images.py -max_total_time=$(FUZZ_SECONDS)
+	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_checkpoint.py -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED)
+	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_images.py -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED)
 
 CPP_FILES := $(shell find csrc tests/csrc -name '*.cpp' -o -name '*.h')
 

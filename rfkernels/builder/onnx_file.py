@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,7 @@ def read_onnx_file(file: BinaryIO, size: int) -> OnnxFile:
         if isinstance(error, MemoryError):
             raise
         raise CheckpointError(f"not a readable ONNX file: {type(error).__name__}: {error}") from error
+    _check_texts(model)
     _check_self_contained(model)
     class_names = _class_names(properties.get("names"))
     image_size = _image_size(properties.get("imgsz"))
@@ -88,6 +89,18 @@ def read_onnx_file(file: BinaryIO, size: int) -> OnnxFile:
 
 class _NotMappableError(Exception):
     """The graph cannot be taken apart into the weights of a state dict."""
+
+
+def _check_texts(message: Any) -> None:
+    """Check that every text is UTF-8: protobuf hands one that is not over as bytes, where a str is expected."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for member in [value] if hasattr(value, "ListFields") else value:
+                _check_texts(member)
+        elif field.type == field.TYPE_STRING:
+            for text in [value] if isinstance(value, str | bytes) else value:
+                if isinstance(text, bytes):
+                    raise CheckpointError(f"ONNX file: {field.full_name} is {text[:80]!r}, which is not UTF-8")
 
 
 def _check_self_contained(model: onnx.ModelProto) -> None:

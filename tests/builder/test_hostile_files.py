@@ -333,3 +333,11 @@ def test_truncated_onnx_files(share, refused, detector_weights, tmp_path):
     data = onnx_model(detector_weights).SerializeToString()
     (tmp_path / "weights.onnx").write_bytes(data[: int(len(data) * share)])
     refused(tmp_path / "weights.onnx", "ONNX")
+
+
+@pytest.mark.parametrize("text", [b"Sigmoid", b"model.0.conv.weight", b"kernel_shape", b"images"])
+def test_onnx_texts_that_are_not_utf8(text, refused, detector_weights, tmp_path):
+    data = onnx_model(detector_weights).SerializeToString()
+    assert text in data
+    (tmp_path / "weights.onnx").write_bytes(data.replace(text, b"\xff" * len(text)))
+    refused(tmp_path / "weights.onnx", "not UTF-8")
