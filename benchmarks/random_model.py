@@ -25,8 +25,9 @@ from rfkernels.models.yolov8.layers import (
 )
 
 from rfkernels.builder import BuildOptions, build
+from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.images import load_image
-from rfkernels.tasks.loading import load
+from rfkernels.model_metadata import read_model_metadata
 from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 _BISECTIONS = 12
@@ -60,7 +61,9 @@ def make_random_model(
     def save(weights: dict[str, NDArray[np.float32]]) -> ObjectDetectionModel:
         write_safetensors(weights_path, weights, class_names, image_size)
         build(weights_path, model_path, BuildOptions())
-        return load(model_path, precision="fp32", cache_directory=False)
+        # Every output at every pixel, so that the heads can be scaled.
+        engine = OpenVINOEngine(model_path, OpenVINOOptions(precision="fp32", cache_directory=False))
+        return ObjectDetectionModel(engine, read_model_metadata(model_path))
 
     weights = random_weights(scale, len(class_names))
     _standardise_heads(weights, save(weights), image)

@@ -43,6 +43,26 @@ def detect_from_heads(
     class_agnostic: bool,
     max_detections: int,
 ) -> list[_Found]: ...
+def select_candidates(
+    classes: Sequence[_Values],
+    confidence: float,
+    class_confidences: NDArray[np.float32] | None,
+    wanted_classes: NDArray[np.uint8] | None,
+    filter_before_suppression: bool,
+) -> list[tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], tuple[int, ...]]]: ...
+def detect_from_candidates(
+    candidates: Sequence[tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]],
+    boxes: Sequence[Sequence[_Values]],
+    grids: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    placements: Sequence[Any],
+    image_sizes: Sequence[tuple[int, int]],
+    wanted_classes: NDArray[np.uint8] | None,
+    whole_pixels: bool,
+    iou_threshold: float,
+    class_agnostic: bool,
+    max_detections: int,
+) -> list[_Found]: ...
 def detect_from_decoded(
     prediction: _Values,
     placements: Sequence[Any],

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "common.h"
@@ -150,6 +151,24 @@ py::list as_tuples(const std::vector<Detections>& results) {
     return images;
 }
 
+using IntArray = py::array_t<std::int32_t, py::array::c_style>;
+/// anchor_indices, scores, class_ids
+using GivenCandidates = std::tuple<IntArray, FloatArray, IntArray>;
+
+CandidateBoxes read_candidates(const GivenCandidates& given, const std::string& name) {
+    const auto& [anchor_indices, scores, class_ids] = given;
+    const py::ssize_t count = anchor_indices.size();
+    const bool agree = anchor_indices.ndim() == 1 && scores.ndim() == 1 && class_ids.ndim() == 1 &&
+                       scores.size() == count && class_ids.size() == count;
+    if (!agree) throw py::value_error(name + " has arrays of different lengths; give [n] each");
+    CandidateBoxes candidates;
+    candidates.anchor_indices = anchor_indices.data();
+    candidates.scores = scores.data();
+    candidates.class_ids = class_ids.data();
+    candidates.count = count;
+    return candidates;
+}
+
 }  // namespace
 
 void bind_detection(py::module_& module) {
@@ -190,6 +209,84 @@ void bind_detection(py::module_& module) {
         py::arg("heads"), py::arg("strides"), py::arg("placements"), py::arg("image_sizes"), py::arg("confidence"),
         py::arg("class_confidences"), py::arg("wanted_classes"), py::arg("filter_before_suppression"),
         py::arg("whole_pixels"), py::arg("iou_threshold"), py::arg("class_agnostic"), py::arg("max_detections"));
+
+    module.def(
+        "select_candidates",
+        [](const std::vector<py::array>& classes, float confidence, const ClassConfidences& class_confidences,
+           const WantedClasses& wanted_classes, bool filter_before_suppression) {
+            std::vector<TensorView> views;
+            for (std::size_t i = 0; i < classes.size(); ++i) {
+                views.push_back(view_of_values(classes[i], "classes[" + std::to_string(i) + "]", 4));
+            }
+            const DetectionParams params = read_params(confidence, class_confidences, wanted_classes,
+                                                       filter_before_suppression, true, 0.0, false, 0);
+            std::vector<Candidates> results;
+            Status status;
+            {
+                py::gil_scoped_release released;
+                status = select_candidates(views.data(), static_cast<std::int64_t>(views.size()), params, &results);
+            }
+            raise_if_failed(status);
+            py::list images;
+            for (const Candidates& found : results) {
+                images.append(py::make_tuple(as_array(found.anchor_indices), as_array(found.scores),
+                                             as_array(found.class_ids), py::tuple(py::cast(found.level_counts))));
+            }
+            return images;
+        },
+        py::arg("classes"), py::arg("confidence"), py::arg("class_confidences"), py::arg("wanted_classes"),
+        py::arg("filter_before_suppression"));
+
+    module.def(
+        "detect_from_candidates",
+        [](const std::vector<GivenCandidates>& candidates, const std::vector<std::vector<py::array>>& boxes,
+           const std::vector<std::pair<std::int64_t, std::int64_t>>& grids, const std::vector<std::int64_t>& strides,
+           const py::sequence& placements, const py::sequence& image_sizes, const WantedClasses& wanted_classes,
+           bool whole_pixels, double iou_threshold, bool class_agnostic, std::int64_t max_detections) {
+            if (grids.size() != strides.size()) {
+                throw py::value_error("grids has " + std::to_string(grids.size()) + " levels, strides has " +
+                                      std::to_string(strides.size()) + " entries; give one for each level");
+            }
+            std::vector<AnchorGrid> levels;
+            for (std::size_t i = 0; i < grids.size(); ++i) {
+                levels.push_back(AnchorGrid{grids[i].first, grids[i].second, strides[i]});
+            }
+            const std::vector<ImageTarget> images = read_targets(placements, image_sizes);
+            if (candidates.size() != images.size() || boxes.size() != images.size()) {
+                throw py::value_error("candidates has " + std::to_string(candidates.size()) + " entries, boxes " +
+                                      std::to_string(boxes.size()) + ", placements " + std::to_string(images.size()) +
+                                      "; give one for each image");
+            }
+            std::vector<std::vector<TensorView>> views(images.size());
+            std::vector<CandidateBoxes> given;
+            for (std::size_t i = 0; i < images.size(); ++i) {
+                given.push_back(read_candidates(candidates[i], "candidates[" + std::to_string(i) + "]"));
+                const std::string name = "boxes[" + std::to_string(i) + "]";
+                if (boxes[i].size() != levels.size()) {
+                    throw py::value_error(name + " has " + std::to_string(boxes[i].size()) + " levels, grids has " +
+                                          std::to_string(levels.size()) + "; give one array for each level");
+                }
+                for (std::size_t level = 0; level < levels.size(); ++level) {
+                    views[i].push_back(view_of_values(boxes[i][level], name + "[" + std::to_string(level) + "]", 2));
+                }
+                given[i].boxes = views[i].data();
+            }
+            const DetectionParams params = read_params(0.0f, std::nullopt, wanted_classes, false, whole_pixels,
+                                                       iou_threshold, class_agnostic, max_detections);
+            std::vector<Detections> results;
+            Status status;
+            {
+                py::gil_scoped_release released;
+                status =
+                    detect_from_candidates(levels.data(), static_cast<std::int64_t>(levels.size()), given.data(),
+                                           images.data(), static_cast<std::int64_t>(images.size()), params, &results);
+            }
+            raise_if_failed(status);
+            return as_tuples(results);
+        },
+        py::arg("candidates"), py::arg("boxes"), py::arg("grids"), py::arg("strides"), py::arg("placements"),
+        py::arg("image_sizes"), py::arg("wanted_classes"), py::arg("whole_pixels"), py::arg("iou_threshold"),
+        py::arg("class_agnostic"), py::arg("max_detections"));
 
     module.def(
         "detect_from_decoded",

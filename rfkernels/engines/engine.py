@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -53,6 +54,24 @@ class Session(Protocol):
         """
 
 
+    def run_sparse(self, pixels: Mapping[str, NDArray[Any]], image: int = 0) -> Mapping[str, NDArray[np.float32]]:
+        """Compute the engine's `sparse_outputs` at chosen pixels of an image of the last `run`.
+
+        A value is the same whatever other pixels are asked for.
+
+        Args:
+            pixels: for each sparse output, whole numbers [n], row * width + column.
+            image: place in the batch.
+
+        Returns:
+            For each sparse output float32 [n, channels], valid until the session's next `run_sparse` or its end.
+
+        Raises:
+            InvalidArgumentError: a pixel that the output does not have, or an image that the batch does not have.
+            EngineError: there are no sparse outputs.
+        """
+
+
 class Engine(Protocol):
     """A compiled network. Safe to use from several threads; each takes a session."""
 
@@ -62,7 +81,11 @@ class Engine(Protocol):
 
     @property
     def outputs(self) -> tuple[TensorSpecification, ...]:
-        """The network's outputs."""
+        """The network's outputs, as far as `Session.run` computes them."""
+
+    @property
+    def sparse_outputs(self) -> tuple[TensorSpecification, ...]:
+        """Outputs that `Session.run_sparse` computes at chosen pixels; none, or all of the kind asked for."""
 
     @property
     def description(self) -> Mapping[str, str]:

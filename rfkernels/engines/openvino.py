@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rfkernels.engines.engine import TensorSpecification
 from rfkernels.engines.openvino_model import PLANAR_RANK, arrange_ports, prefer_blocks_of_channels
+from rfkernels.engines.openvino_sparse import SparseBranch, SparseSession, branches_network, cut_branches
 from rfkernels.engines.silent_openvino import openvino
 from rfkernels.errors import EngineError, InvalidArgumentError
 
@@ -42,12 +43,16 @@ class OpenVINOOptions:
         bfloat16_ports: in bf16, let inputs that feed convolutions and outputs that leave one be bfloat16 themselves,
             in arrays of uint16 that hold its bits, as `rfkernels.ops` writes and reads them. False: float32, whatever
             the precision.
+        sparse_outputs: names of outputs that are to be computed at chosen pixels only, by `Session.run_sparse`. They
+            are then `Engine.sparse_outputs`, or, where one of them is no branch such as YOLOv8's, all of them
+            `Engine.outputs` as ever.
     """
 
     precision: Precision = "auto"
     threads: int | None = None
     cache_directory: str | Path | Literal[False] | None = None
     bfloat16_ports: bool = False
+    sparse_outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *_PRECISION_NAMES):
@@ -61,7 +66,8 @@ class OpenVINOOptions:
 class OpenVINOSession:
     """An inference request with memory of its own. See `rfkernels.engines.Session`."""
 
-    def __init__(self, compiled: openvino.CompiledModel, batch: int) -> None:
+    def __init__(self, network: _Network, batch: int) -> None:
+        compiled = network.compiled
         self._request = compiled.create_infer_request()
         inputs: dict[str, NDArray[Any]] = {}
         self._tensors: list[openvino.Tensor] = []
@@ -80,7 +86,25 @@ class OpenVINOSession:
         self._output_ports = [
             (port.any_name, port, _array_dtype(port), len(port.partial_shape) == PLANAR_RANK)
             for port in compiled.outputs
+            if port.any_name not in network.feature_names
         ]
+        self._batch = batch
+        self._sparse: SparseSession | None = None
+        if network.compiled_branches is not None:
+            features = [self._lend_feature_map(compiled.output(name), batch) for name in network.feature_names]
+            self._sparse = SparseSession(network.compiled_branches, network.branches, features)
+
+    def _lend_feature_map(self, port: openvino.ConstOutput, batch: int) -> NDArray[Any]:
+        """Memory for a feature map, which the network writes: [pixels of the batch and one more of zeros, channels]."""
+        _, height, width, channels = port.partial_shape
+        sizes = [batch, height.get_length(), width.get_length(), channels.get_length()]
+        pixel_count = sizes[0] * sizes[1] * sizes[2]
+        values = aligned_empty((pixel_count + 1, sizes[3]), _array_dtype(port))
+        values[-1] = 0
+        tensor = openvino.Tensor(values[:-1].reshape(sizes), openvino.Shape(sizes), port.element_type)
+        self._request.set_tensor(port, tensor)
+        self._tensors.append(tensor)
+        return values
 
     def run(self) -> Mapping[str, NDArray[Any]]:
         """Run the network on `inputs`; the arrays returned are valid until the next `run`."""
@@ -93,6 +117,27 @@ class OpenVINOSession:
             data = self._request.get_tensor(port).data.view(dtype)
             outputs[name] = data.transpose(0, 3, 1, 2) if channels_last else data
         return outputs
+
+    def run_sparse(self, pixels: Mapping[str, NDArray[Any]], image: int = 0) -> Mapping[str, NDArray[np.float32]]:
+        """Compute sparse outputs at pixels of an image of the last `run`. See `rfkernels.engines.Session`."""
+        if self._sparse is None:
+            raise EngineError("this network has no sparse outputs")
+        if not 0 <= image < self._batch:
+            raise InvalidArgumentError(f"image is {image}; the session holds a batch of {self._batch}")
+        return self._sparse.run(pixels, image)
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """A compiled network, and the branches that were cut off it, compiled together."""
+
+    compiled: openvino.CompiledModel
+    branches: tuple[SparseBranch, ...] = ()
+    compiled_branches: openvino.CompiledModel | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(branch.feature_name for branch in self.branches)
 
 
 class OpenVINOEngine:
@@ -123,11 +168,22 @@ class OpenVINOEngine:
         if cache_directory is not None:
             settings["CACHE_DIR"] = str(cache_directory)
         try:
-            self._compiled = _compile(core, model, settings, self.precision, options.bfloat16_ports)
+            self._network = _compile(core, model, settings, self.precision, options)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not compile {Path(model).name}: {_first_line(error)}") from error
-        self.inputs = tuple(_specification(port) for port in self._compiled.inputs)
-        self.outputs = tuple(_specification(port, channels_last=True) for port in self._compiled.outputs)
+        compiled, branches = self._network.compiled, self._network.branches
+        self.inputs = tuple(_specification(port) for port in compiled.inputs)
+        self.outputs = tuple(
+            _specification(port, channels_last=True)
+            for port in compiled.outputs
+            if port.any_name not in self._network.feature_names
+        )
+        self.sparse_outputs = tuple(
+            TensorSpecification(
+                branch.name, (self.inputs[0].shape[0], branch.channels, branch.height, branch.width), "float32"
+            )
+            for branch in branches
+        )
         self._lock = threading.Lock()
         # By batch, the one used last at the end.
         self._idle: OrderedDict[int, list[OpenVINOSession]] = OrderedDict()
@@ -153,7 +209,7 @@ class OpenVINOEngine:
             idle = self._idle.get(batch)
             session = idle.pop() if idle else None
         if session is None:
-            session = OpenVINOSession(self._compiled, batch)
+            session = OpenVINOSession(self._network, batch)
         try:
             yield session
         finally:
@@ -165,24 +221,37 @@ class OpenVINOEngine:
 
 
 def _compile(
-    core: openvino.Core, path: str | Path, settings: Mapping[str, Any], precision: str, bfloat16_ports: bool
-) -> openvino.CompiledModel:
-    def compiled(*, wish: bool) -> openvino.CompiledModel | None:
+    core: openvino.Core, path: str | Path, settings: Mapping[str, Any], precision: str, options: OpenVINOOptions
+) -> _Network:
+    is_bfloat16 = precision == "bf16"
+
+    def compiled(*, wish: bool) -> _Network | None:
         network = core.read_model(str(path))
+        branches = cut_branches(network, options.sparse_outputs)
         if wish and not prefer_blocks_of_channels(core, network):
             return None
-        bfloat16 = bfloat16_ports and precision == "bf16"
-        return core.compile_model(arrange_ports(network, bfloat16=bfloat16), "CPU", settings)
+        network = arrange_ports(
+            network,
+            bfloat16=options.bfloat16_ports and is_bfloat16,
+            bfloat16_outputs=[branch.feature_name for branch in branches] if is_bfloat16 else [],
+        )
+        compiled_network = core.compile_model(network, "CPU", settings)
+        if not branches:
+            return _Network(compiled_network)
+        feature_type = openvino.Type.bf16 if is_bfloat16 else openvino.Type.f32
+        compiled_branches = core.compile_model(branches_network(branches, feature_type), "CPU", settings)
+        return _Network(compiled_network, tuple(branches), compiled_branches)
 
     refusal: object = "the attribute is unknown"
-    if precision == "bf16":
+    if is_bfloat16:
         try:
             if (result := compiled(wish=True)) is not None:
                 return result
         except (RuntimeError, TypeError, KeyError, AttributeError) as error:
             refusal = _first_line(error)
     result = compiled(wish=False)
-    if precision == "bf16":
+    assert result is not None
+    if is_bfloat16:
         # A release may do away with it; the network gives the same without, only slower.
         _logger.warning("OpenVINO %s chooses its convolutions by itself: %s", openvino.__version__, refusal)
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rfkernels.engines.silent_openvino import PrePostProcessor, openvino
 
 PLANAR_RANK = 4
@@ -28,7 +30,9 @@ _NETWORK_WITH_PRIORITY = f"""<net name="priority" version="11"><layers>
 <edge from-layer="1" from-port="1" to-layer="2" to-port="0"/></edges></net>"""
 
 
-def arrange_ports(model: openvino.Model, *, bfloat16: bool) -> openvino.Model:
+def arrange_ports(
+    model: openvino.Model, *, bfloat16: bool, bfloat16_outputs: Collection[str] = ()
+) -> openvino.Model:
     """Let inputs and outputs be in memory as the convolutions want and leave them.
 
     Outputs [N, C, H, W] keep the channels of a pixel side by side: that saves the engine a transposition, and whoever
@@ -38,6 +42,7 @@ def arrange_ports(model: openvino.Model, *, bfloat16: bool) -> openvino.Model:
         bfloat16: that the network is to be computed in it. What enters convolutions only, or leaves one, is then
             bfloat16: its values are rounded to that in any case, and half the bytes need no conversion. Anything else
             keeps its type: OpenVINO computes what follows the last convolution in float32.
+        bfloat16_outputs: names of outputs that are to be bfloat16 in any case.
     """
     changed = PrePostProcessor(model)
     for index, port in enumerate(model.inputs):
@@ -49,7 +54,8 @@ def arrange_ports(model: openvino.Model, *, bfloat16: bool) -> openvino.Model:
             continue
         changed.output(index).model().set_layout(openvino.Layout("NCHW"))
         changed.output(index).tensor().set_layout(openvino.Layout("NHWC"))
-        if bfloat16 and _is_planar_float32(port) and _convolution_of(port.get_node()):
+        leaves_convolution = bfloat16 and _is_planar_float32(port) and _convolution_of(port.get_node())
+        if leaves_convolution or not port.get_names().isdisjoint(bfloat16_outputs):
             changed.output(index).tensor().set_element_type(openvino.Type.bf16)
     return changed.build()
 

@@ -17,6 +17,7 @@ _before = sys.modules.get(_TELEMETRY)
 sys.modules[_TELEMETRY] = cast("ModuleType", None)
 try:
     import openvino
+    from openvino import opset13 as opset
     from openvino.preprocess import PrePostProcessor
 finally:
     # What the rest of the process does with it is not ours to decide.
@@ -25,4 +26,4 @@ finally:
     else:
         sys.modules[_TELEMETRY] = _before
 
-__all__ = ["PrePostProcessor", "openvino"]
+__all__ = ["PrePostProcessor", "openvino", "opset"]

@@ -1,7 +1,16 @@
 """The kernels on their own: NumPy arrays (or anything that shares its memory through DLPack) in, NumPy arrays out."""
 
 from rfkernels._native import Placement, Rectangle, active_instruction_set, supported_instruction_sets
-from rfkernels.ops.detection import Detections, Kept, detect_from_decoded, detect_from_heads, nms
+from rfkernels.ops.detection import (
+    Candidates,
+    Detections,
+    Kept,
+    detect_from_candidates,
+    detect_from_decoded,
+    detect_from_heads,
+    nms,
+    select_candidates,
+)
 from rfkernels.ops.preprocess import (
     StaticCrop,
     contrast,
@@ -13,6 +22,7 @@ from rfkernels.ops.preprocess import (
 )
 
 __all__ = [
+    "Candidates",
     "Detections",
     "Kept",
     "Placement",
@@ -20,6 +30,7 @@ __all__ = [
     "StaticCrop",
     "active_instruction_set",
     "contrast",
+    "detect_from_candidates",
     "detect_from_decoded",
     "detect_from_heads",
     "grayscale",
@@ -28,5 +39,6 @@ __all__ = [
     "plan_placement",
     "preprocess",
     "preprocess_into",
+    "select_candidates",
     "supported_instruction_sets",
 ]

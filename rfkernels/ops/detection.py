@@ -60,6 +60,26 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Candidates:
+    """The anchors of one image whose best class is sure enough, n by ascending anchor.
+
+    Attributes:
+        anchor_indices: int32 [n], levels in the order given, rows of a level from the top.
+        scores: float32 [n].
+        class_ids: int32 [n].
+        level_counts: for each level, how many of the n are there.
+    """
+
+    anchor_indices: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    level_counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, eq=False)
 class Detections:
     """What was found in one image, n detections by descending score; equal scores by ascending anchor.
 
@@ -194,6 +214,89 @@ def detect_from_heads(
         _as_class_confidences(class_confidences),
         _as_flags(wanted_classes, class_count),
         _filters_before_suppression(class_filter_stage, convention),
+        convention == "v2",
+        iou_threshold,
+        class_agnostic,
+        max_detections,
+    )
+    return [Detections(*result) for result in results]
+
+
+def select_candidates(
+    classes: Sequence[Values],
+    *,
+    confidence: float = 0.4,
+    class_confidences: ArrayLike | None = None,
+    wanted_classes: Sequence[int] | None = None,
+    class_filter_stage: ClassFilterStage | None = None,
+    convention: Convention = "v2",
+) -> list[Candidates]:
+    """The first half of `detect_from_heads`, for a network whose boxes are computed for candidates only.
+
+    Args:
+        classes: for each level float32 [N, class_count, H, W] logits, as those of `detect_from_heads`.
+        confidence: from 0 to 1; a score must be greater, compared in float32.
+        class_confidences: float32 [class_count], thresholds that replace `confidence` for an anchor's best class.
+        wanted_classes: ids of the classes to return, which matters here where they filter before the suppression.
+        class_filter_stage: see `detect_from_heads`, as `convention`.
+
+    Returns:
+        Candidates of every image.
+
+    Raises:
+        ValueError: a wrong shape, dtype, memory layout or range; the message names the argument.
+    """
+    read = [_as_values(level) for level in classes]
+    class_count = read[0].shape[1] if read and read[0].ndim == 4 else 0
+    results = _native.select_candidates(
+        read,
+        confidence,
+        _as_class_confidences(class_confidences),
+        _as_flags(wanted_classes, class_count),
+        _filters_before_suppression(class_filter_stage, convention),
+    )
+    return [Candidates(*result) for result in results]
+
+
+def detect_from_candidates(
+    candidates: Sequence[Candidates],
+    boxes: Sequence[Sequence[Values]],
+    placements: Sequence[PlacementLike],
+    image_sizes: Sequence[tuple[int, int]],
+    *,
+    grids: Sequence[tuple[int, int]],
+    strides: Sequence[int] = (8, 16, 32),
+    iou_threshold: float = 0.3,
+    class_agnostic: bool = False,
+    max_detections: int = 300,
+    wanted_classes: Sequence[int] | None = None,
+    convention: Convention = "v2",
+) -> list[Detections]:
+    """The second half of `detect_from_heads`: the same detections from the same values.
+
+    Args:
+        candidates: N, from `select_candidates`.
+        boxes: for each image and each level [m, 4 * reg_max]: row k holds the bins of the level's k-th candidate, rows
+            beyond are not read. float32, or uint16 with the bits of bfloat16.
+        placements: see `detect_from_heads`, as all further arguments.
+        image_sizes: N (height, width) of the original images, before any crop.
+        grids: (rows, columns) of anchors of each level.
+
+    Returns:
+        Detections of every image.
+
+    Raises:
+        ValueError: a wrong shape, dtype or range; the message names the argument.
+    """
+    _filters_before_suppression(None, convention)
+    results = _native.detect_from_candidates(
+        [(found.anchor_indices, found.scores, found.class_ids) for found in candidates],
+        [[_as_values(rows) for rows in levels] for levels in boxes],
+        list(grids),
+        list(strides),
+        placements,
+        image_sizes,
+        None if wanted_classes is None else _as_flags(wanted_classes, max(wanted_classes, default=-1) + 1),
         convention == "v2",
         iou_threshold,
         class_agnostic,

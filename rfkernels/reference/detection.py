@@ -138,6 +138,45 @@ def map_back(boxes: FloatArray, placement: Placement, image_size: tuple[int, int
     return np.rint(mapped) if convention == "v2" else mapped
 
 
+def wanted_flags(class_count: int, options: Options) -> NDArray[np.bool_]:
+    """Of every class, whether it is to be returned."""
+    if options.wanted_classes is None:
+        return np.ones(class_count, bool)
+    return np.isin(np.arange(class_count), options.wanted_classes)
+
+
+def candidates(
+    values: FloatArray, *, is_logit: bool, options: Options
+) -> tuple[NDArray[np.bool_], FloatArray, IntArray]:
+    """Of values [A, class_count], for every anchor: whether it is a candidate, its best score, and of which class."""
+    comparable = np.where(np.isnan(values), np.float32(-np.inf), values)
+    class_ids = comparable.argmax(axis=1).astype(np.int32)
+    best = comparable[np.arange(len(values)), class_ids]
+    scores = sigmoid(best) if is_logit else best
+    thresholds = np.full(values.shape[1], options.confidence, np.float32)
+    if options.class_confidences is not None:
+        thresholds = options.class_confidences
+    passes = scores > thresholds[class_ids]
+    if options.class_filter_stage == "before_suppression":
+        passes &= wanted_flags(values.shape[1], options)[class_ids]
+    return passes, scores, class_ids
+
+
+def select_candidates(
+    classes: Sequence[FloatArray], *, options: Options
+) -> list[tuple[IntArray, FloatArray, IntArray, tuple[int, ...]]]:
+    """See `rfkernels.ops.select_candidates`: anchor_indices, scores, class_ids and level_counts of every image."""
+    results = []
+    for image in range(len(classes[0])):
+        levels = [level[image].reshape(level.shape[1], -1).T for level in classes]
+        found = [candidates(level, is_logit=True, options=options) for level in levels]
+        passes, scores, class_ids = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        anchors = np.flatnonzero(passes).astype(np.int32)
+        counts = tuple(int(level[0].sum()) for level in found)
+        results.append((anchors, scores[anchors], class_ids[anchors], counts))
+    return results
+
+
 def detect(
     boxes: FloatArray,
     values: FloatArray,
@@ -148,19 +187,9 @@ def detect(
     options: Options,
 ) -> Found:
     """One image: boxes [A, 4] x1 y1 x2 y2 in network pixels, values [A, class_count] logits or scores."""
-    comparable = np.where(np.isnan(values), np.float32(-np.inf), values)
-    class_ids = comparable.argmax(axis=1).astype(np.int32)
-    best = comparable[np.arange(len(values)), class_ids]
-    scores = sigmoid(best) if is_logit else best
-    thresholds = np.full(values.shape[1], options.confidence, np.float32)
-    if options.class_confidences is not None:
-        thresholds = options.class_confidences
-    is_wanted = np.ones(values.shape[1], bool)
-    if options.wanted_classes is not None:
-        is_wanted = np.isin(np.arange(values.shape[1]), options.wanted_classes)
-    passes = (scores > thresholds[class_ids]) & np.isfinite(boxes).all(axis=1)
-    if options.class_filter_stage == "before_suppression":
-        passes &= is_wanted[class_ids]
+    is_candidate, scores, class_ids = candidates(values, is_logit=is_logit, options=options)
+    is_wanted = wanted_flags(values.shape[1], options)
+    passes = is_candidate & np.isfinite(boxes).all(axis=1)
     anchors = np.flatnonzero(passes).astype(np.int32)
     kept, overflowed = nms(
         boxes[anchors],

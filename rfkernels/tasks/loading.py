@@ -9,7 +9,7 @@ from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.engines.openvino import Precision
 from rfkernels.errors import InvalidArgumentError, ModelFileError
 from rfkernels.model_metadata import read_model_metadata
-from rfkernels.tasks.object_detection import ObjectDetectionModel
+from rfkernels.tasks.object_detection import BOX_OUTPUTS, ObjectDetectionModel
 
 
 def load(
@@ -46,6 +46,10 @@ def load(
     if metadata.task != "object-detection":
         raise ModelFileError(f"{Path(path).name} is a model for {metadata.task}; this version runs object-detection")
     options = OpenVINOOptions(
-        precision=precision, threads=threads, cache_directory=cache_directory, bfloat16_ports=True
+        precision=precision,
+        threads=threads,
+        cache_directory=cache_directory,
+        bfloat16_ports=True,
+        sparse_outputs=BOX_OUTPUTS if metadata.output_format == "raw_heads" else (),
     )
     return ObjectDetectionModel(OpenVINOEngine(path, options), metadata, convention)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypedDict, overload
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import ops
@@ -16,7 +17,7 @@ from rfkernels.engines import Engine, Session
 from rfkernels.errors import InvalidArgumentError, ModelFileError
 from rfkernels.images import Image, ImageOptions, ImageSource, load_image
 from rfkernels.model_metadata import ModelMetadata
-from rfkernels.ops import Detections, Placement
+from rfkernels.ops import Candidates, Detections, Placement
 from rfkernels.schema import (
     InferenceResponseImage,
     ObjectDetectionInferenceRequest,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Of the outputs box_8, class_8, ... that the models of this version have.
 HEAD_STRIDES = (8, 16, 32)
+BOX_OUTPUTS = tuple(f"box_{stride}" for stride in HEAD_STRIDES)
 # Four sides of 16 bins each.
 BOX_CHANNELS = 64
 # Of a network with a dynamic batch: the memory of a run grows with its batch, its speed hardly beyond this.
@@ -91,6 +93,8 @@ class ObjectDetectionModel:
             self._class_ids.setdefault(name, []).append(index)
         _check_network(engine, metadata)
         self._input_name = engine.inputs[0].name
+        height, width = metadata.image_size
+        self._grids = [(height // stride, width // stride) for stride in HEAD_STRIDES]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -209,7 +213,7 @@ class ObjectDetectionModel:
             with self.engine.session(batch) as session:
                 placements = self.prepare(images[start:stop], session, settings.convention, preparation)
                 outputs = session.run()
-                results += self.finish(outputs, images[start:stop], placements, settings)
+                results += self.finish(session, outputs, images[start:stop], placements, settings)
         return results
 
     def prepare(
@@ -222,29 +226,88 @@ class ObjectDetectionModel:
 
     def finish(
         self,
+        session: Session,
         outputs: Mapping[str, NDArray[Any]],
         images: Sequence[Image],
         placements: Sequence[Placement],
         settings: DetectionSettings,
     ) -> list[Detections]:
-        """The network's outputs to detections in pixels of the original images."""
+        """What the session's run has given to detections in pixels of the original images.
+
+        Where the engine computes boxes at chosen pixels, that is `select`, `boxes_of` and `decode`.
+        """
         count = len(images)
-        arguments: dict[str, Any] = {
-            "placements": placements,
-            "image_sizes": [(image.height, image.width) for image in images],
-            "confidence": settings.confidence,
-            "iou_threshold": settings.iou_threshold,
-            "class_agnostic": settings.class_agnostic,
-            "max_detections": settings.max_detections,
-            "wanted_classes": settings.wanted_class_ids,
-            "convention": settings.convention.name,
-        }
+        if self.has_sparse_boxes:
+            candidates = self.select(outputs, count, settings)
+            return self.decode(candidates, self.boxes_of(session, candidates), images, placements, settings)
+        arguments = self._decode_arguments(images, placements, settings) | {"confidence": settings.confidence}
         if self.metadata.output_format == "decoded":
             (prediction,) = outputs.values()
             return ops.detect_from_decoded(prediction[:count], **arguments)
         strides = HEAD_STRIDES
         heads = [(outputs[f"box_{stride}"][:count], outputs[f"class_{stride}"][:count]) for stride in strides]
         return ops.detect_from_heads(heads, strides=strides, **arguments)
+
+    @property
+    def has_sparse_boxes(self) -> bool:
+        """Whether the engine computes boxes at chosen pixels only."""
+        return len(self.engine.sparse_outputs) > 0
+
+    def select(
+        self, outputs: Mapping[str, NDArray[Any]], image_count: int, settings: DetectionSettings
+    ) -> list[Candidates]:
+        """The anchors of each image whose class is sure enough for a box to be computed."""
+        return ops.select_candidates(
+            [outputs[f"class_{stride}"][:image_count] for stride in HEAD_STRIDES],
+            confidence=settings.confidence,
+            wanted_classes=settings.wanted_class_ids,
+            convention=settings.convention.name,
+        )
+
+    def boxes_of(self, session: Session, candidates: Sequence[Candidates]) -> list[list[NDArray[np.float32]]]:
+        """For each image and level the box bins [n, 64] of its candidates: the rest of the network, for them alone."""
+        boxes = []
+        for image, found in enumerate(candidates):
+            pixels: dict[str, NDArray[np.int32]] = {}
+            start = first_anchor = 0
+            for name, (height, width), count in zip(BOX_OUTPUTS, self._grids, found.level_counts, strict=True):
+                pixels[name] = found.anchor_indices[start : start + count] - first_anchor
+                start += count
+                first_anchor += height * width
+            rows = session.run_sparse(pixels, image)
+            # The next image's take the place of these.
+            boxes.append([rows[name] if len(candidates) == 1 else rows[name].copy() for name in BOX_OUTPUTS])
+        return boxes
+
+    def decode(
+        self,
+        candidates: Sequence[Candidates],
+        boxes: Sequence[Sequence[NDArray[np.float32]]],
+        images: Sequence[Image],
+        placements: Sequence[Placement],
+        settings: DetectionSettings,
+    ) -> list[Detections]:
+        """Candidates and their box bins to detections in pixels of the original images."""
+        return ops.detect_from_candidates(
+            candidates,
+            boxes,
+            grids=self._grids,
+            strides=HEAD_STRIDES,
+            **self._decode_arguments(images, placements, settings),
+        )
+
+    def _decode_arguments(
+        self, images: Sequence[Image], placements: Sequence[Placement], settings: DetectionSettings
+    ) -> dict[str, Any]:
+        return {
+            "placements": placements,
+            "image_sizes": [(image.height, image.width) for image in images],
+            "iou_threshold": settings.iou_threshold,
+            "class_agnostic": settings.class_agnostic,
+            "max_detections": settings.max_detections,
+            "wanted_classes": settings.wanted_class_ids,
+            "convention": settings.convention.name,
+        }
 
     def respond(self, image: Image, detections: Detections) -> ObjectDetectionInferenceResponse:
         """Detections of one image as a V2 response: centre-based boxes, names, fresh ids."""
@@ -334,7 +397,7 @@ def _check_network(engine: Engine, metadata: ModelMetadata) -> None:
     height, width = metadata.image_size
     class_count = len(metadata.class_names)
     expected_input = (batch, 3, height, width)
-    shapes = {output.name: output.shape for output in engine.outputs}
+    shapes = {output.name: output.shape for output in engine.outputs + engine.sparse_outputs}
     found = [(tensor.dtype, tensor.shape) for tensor in engine.inputs]
     # bfloat16 is what an engine may make of it.
     if found not in ([("float32", expected_input)], [("bfloat16", expected_input)]):

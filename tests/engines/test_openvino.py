@@ -236,7 +236,7 @@ def test_as_near_to_fp32_as_openvino_left_alone(small_model_path, tmp_path, rng,
 
 def convolutions_of(engine: OpenVINOEngine) -> list[str]:
     """Which implementation each convolution runs, in running order."""
-    return implementations(engine._compiled)
+    return implementations(engine._network.compiled)
 
 
 def implementations(compiled: openvino.CompiledModel) -> list[str]:

@@ -95,7 +95,53 @@ struct Detections {
 Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, const ImageTarget* images,
                          std::int64_t image_count, const DetectionParams& params, std::vector<Detections>* results);
 
-/// The same from an output that is decoded already, as ultralytics exports it.
+/// The anchors of one image whose best class is sure enough, by ascending anchor.
+struct Candidates {
+    std::vector<std::int32_t> anchor_indices;  ///< [n] levels in the order given, rows of a level from the top
+    std::vector<float> scores;                 ///< [n]
+    std::vector<std::int32_t> class_ids;       ///< [n]
+    std::vector<std::int64_t> level_counts;    ///< [level_count] how many of the n are at each level
+};
+
+/// The first half of `detect_from_heads`, for a network whose boxes are computed for candidates only.
+///
+/// classes [level_count], each [N, class_count, H, W] logits as `HeadLevel` has them
+/// params  its thresholds, and the wanted classes where they filter before the suppression
+/// results one for each image; left as they were when the call fails
+///
+/// Moves: the class logits once.
+Status select_candidates(const TensorView* classes, std::int64_t level_count, const DetectionParams& params,
+                         std::vector<Candidates>* results);
+
+/// The anchors of one level: rows from the top, `stride` network pixels from one to the next.
+struct AnchorGrid {
+    std::int64_t rows = 0;
+    std::int64_t columns = 0;
+    std::int64_t stride = 0;
+};
+
+/// One image's candidates, as `select_candidates` gives them, and the bins of their boxes.
+struct CandidateBoxes {
+    const std::int32_t* anchor_indices = nullptr;  ///< [count] strictly ascending
+    const float* scores = nullptr;                 ///< [count] no NaN
+    const std::int32_t* class_ids = nullptr;       ///< [count]
+    std::int64_t count = 0;
+    /// [grid_count] float32 or bfloat16 [m, 4 * reg_max]: row k is of a level's k-th candidate, rows beyond are unused.
+    const TensorView* boxes = nullptr;
+};
+
+/// The second half of `detect_from_heads`: the same detections from the same bins.
+///
+/// grids      [grid_count] the levels
+/// candidates [image_count]
+/// images     [image_count]
+/// params     its thresholds are not used; a class beyond `wanted_classes` is not wanted
+/// results    one for each image; left as they were when the call fails
+Status detect_from_candidates(const AnchorGrid* grids, std::int64_t grid_count, const CandidateBoxes* candidates,
+                              const ImageTarget* images, std::int64_t image_count, const DetectionParams& params,
+                              std::vector<Detections>* results);
+
+/// `detect_from_heads` from an output that is decoded already, as ultralytics exports it.
 ///
 /// prediction  float32 or bfloat16 [N, 4 + class_count, A]: centre x, centre y, width, height in network pixels, then
 /// scores.

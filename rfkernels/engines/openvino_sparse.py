@@ -1,0 +1,276 @@
+"""Outputs computed at chosen pixels only: the branch that leads to one is cut off the network and run on its own.
+
+A branch is what YOLOv8 has for boxes: convolution 3 x 3, SiLU, convolution 3 x 3, SiLU, convolution 1 x 1. A value of its
+output depends on 5 x 5 pixels of the feature map before it, so for the few pixels of an image where an object may be, a
+branch is three multiplications of matrices: the neighbourhoods of the pixels, one in a row, times the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfkernels.engines.silent_openvino import openvino, opset
+from rfkernels.errors import EngineError, InvalidArgumentError
+
+# Convolutions of a branch, in running order: side of the kernel, and whether SiLU follows.
+_SHAPE_OF_BRANCH = ((3, True), (3, True), (1, False))
+_TAPS = 9
+# OpenVINO prepares itself for every number of rows that it has not met: one or two milliseconds. Rows are therefore
+# added, up to a quarter more, so that it soon has met them all.
+_FEWEST_ROWS = 16
+_STEPS_PER_OCTAVE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class SparseBranch:
+    """What leads from a feature map to an output.
+
+    Attributes:
+        name: of the output.
+        feature_name: of the network's output that gives the feature map instead.
+        height, width: of both, in pixels.
+        weights: float32 [out, in, side, side] of each convolution; biases: float32 [out].
+    """
+
+    name: str
+    feature_name: str
+    height: int
+    width: int
+    weights: tuple[NDArray[np.float32], ...]
+    biases: tuple[NDArray[np.float32], ...]
+
+    @property
+    def channels(self) -> int:
+        """Of the output."""
+        return len(self.biases[-1])
+
+
+def cut_branches(network: openvino.Model, names: Sequence[str]) -> list[SparseBranch]:
+    """Replace outputs of a network by the feature maps that they are computed from.
+
+    Args:
+        network: as read, changed in place.
+        names: of the outputs wanted.
+
+    Returns:
+        The branches cut off; none, and the network as it was, where any of them has another shape.
+    """
+    found: list[tuple[openvino.Node, SparseBranch, openvino.Output]] = []
+    for result in network.get_results():
+        name = next((name for name in names if name in result.input_value(0).get_names()), None)
+        if name is None:
+            continue
+        branch, feature = _branch_before(result, name)
+        if branch is None:
+            return []
+        found.append((result, branch, feature))
+    for result, branch, feature in found:
+        network.remove_result(result)
+        replacement = opset.result(feature)
+        replacement.output(0).get_tensor().set_names({branch.feature_name})
+        network.add_results([replacement])
+    network.validate_nodes_and_infer_types()
+    return [branch for _, branch, _ in found]
+
+
+def _branch_before(result: openvino.Node, name: str) -> tuple[SparseBranch | None, openvino.Output | None]:
+    weights: list[NDArray[np.float32]] = []
+    biases: list[NDArray[np.float32]] = []
+    port = result.input_value(0)
+    for side, has_activation in reversed(_SHAPE_OF_BRANCH):
+        if has_activation:
+            port = _before_silu(port)
+        port, bias = (None, None) if port is None else _before_bias(port)
+        port, weight = (None, None) if port is None else _before_convolution(port, side)
+        if port is None or weight is None or bias is None or len(bias) != len(weight):
+            return None, None
+        weights.insert(0, weight)
+        biases.insert(0, bias)
+    shape = port.partial_shape
+    if shape.rank.get_length() != 4 or shape[2].is_dynamic or shape[3].is_dynamic:
+        return None, None
+    height, width = shape[2].get_length(), shape[3].get_length()
+    return SparseBranch(name, f"{name}_feature", height, width, tuple(weights), tuple(biases)), port
+
+
+def _before_silu(port: openvino.Output) -> openvino.Output | None:
+    node = port.get_node()
+    if node.get_type_name() != "Multiply":
+        return None
+    sources = [node.input_value(index) for index in range(2)]
+    for value, gate in (sources, sources[::-1]):
+        if gate.get_node().get_type_name() == "Sigmoid" and gate.get_node().input_value(0) == value:
+            return value
+    return None
+
+
+def _before_bias(port: openvino.Output) -> tuple[openvino.Output | None, NDArray[np.float32] | None]:
+    node = port.get_node()
+    if node.get_type_name() != "Add":
+        return None, None
+    sources = [node.input_value(index) for index in range(2)]
+    for value, bias in (sources, sources[::-1]):
+        numbers = _constant(bias)
+        if numbers is not None and value.get_node().get_type_name() == "Convolution":
+            per_channel = list(numbers.shape) in ([1, numbers.size, 1, 1], [numbers.size])
+            return (value, numbers.reshape(-1)) if per_channel else (None, None)
+    return None, None
+
+
+def _before_convolution(
+    port: openvino.Output, side: int
+) -> tuple[openvino.Output | None, NDArray[np.float32] | None]:
+    node = port.get_node()
+    weight = _constant(node.input_value(1))
+    around = [side // 2] * 2
+    facts = node.get_attributes()
+    same = (
+        list(facts["strides"]) == list(facts["dilations"]) == [1, 1]
+        and list(facts["pads_begin"]) == list(facts["pads_end"]) == around
+    )
+    if weight is None or weight.shape[2:] != (side, side) or not same:
+        return None, None
+    return node.input_value(0), weight
+
+
+def _constant(port: openvino.Output) -> NDArray[np.float32] | None:
+    """Its numbers, seen in the shape that the port has: the ONNX reader writes a bias as a vector that is reshaped."""
+    node = port.get_node()
+    if node.get_type_name() == "Reshape":
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "Constant" or port.partial_shape.is_dynamic:
+        return None
+    return np.array(node.get_data(), np.float32).reshape(list(port.partial_shape.to_shape()))
+
+
+def branches_network(branches: Sequence[SparseBranch], feature_type: openvino.Type) -> openvino.Model:
+    """The branches as a network of their own; three inputs for each of them, one output.
+
+    Inputs: features [pixels, C], the last of them zeros, which stand for what is outside; neighbourhoods int32 [m, 9] of
+    pixels, whose first convolution is computed; int32 [n, 9] of those m, the last number m again being outside.
+    Output: float32 [n, channels].
+    """
+    parameters, results = [], []
+    for branch in branches:
+        first, second, third = (_as_matrix(weights) for weights in branch.weights)
+        features = opset.parameter([-1, branch.weights[0].shape[1]], feature_type)
+        outer = opset.parameter([-1, _TAPS], openvino.Type.i32)
+        inner = opset.parameter([-1, _TAPS], openvino.Type.i32)
+        hidden = _silu(_linear(_rows_of(features, outer), first, branch.biases[0]))
+        outside = opset.constant(np.zeros((1, len(first)), np.float32))
+        hidden = _silu(_linear(_rows_of(opset.concat([hidden, outside], 0), inner), second, branch.biases[1]))
+        parameters += [features, outer, inner]
+        results.append(opset.result(_linear(hidden, third, branch.biases[2])))
+    return openvino.Model(results, parameters, "sparse branches")
+
+
+def _as_matrix(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[out, in, side, side] to [out, side * side * in], as the neighbours of a pixel lie in a row."""
+    return np.ascontiguousarray(weights.transpose(0, 2, 3, 1).reshape(len(weights), -1))
+
+
+def _rows_of(values: openvino.Node, neighbours: openvino.Node) -> openvino.Node:
+    """[pixels, C] and [n, 9] to float32 [n, 9 * C]."""
+    gathered = opset.gather(values, neighbours, opset.constant(np.int32(0)))
+    channels = values.get_output_partial_shape(0)[1].get_length()
+    shape = opset.constant(np.array([-1, _TAPS * channels], np.int64))
+    return opset.convert(opset.reshape(gathered, shape, special_zero=False), "f32")
+
+
+def _linear(values: openvino.Node, matrix: NDArray[np.float32], bias: NDArray[np.float32]) -> openvino.Node:
+    product = opset.matmul(values, opset.constant(matrix), transpose_a=False, transpose_b=True)
+    return opset.add(product, opset.constant(bias[None]))
+
+
+def _silu(values: openvino.Node) -> openvino.Node:
+    return opset.multiply(values, opset.sigmoid(values))
+
+
+class SparseSession:
+    """A request for the branches, and the memory of the feature maps that they read.
+
+    Args:
+        compiled: `branches_network`.
+        branches: of the same.
+        features: for each branch [batch * height * width + 1, C], the last row zeros.
+    """
+
+    def __init__(
+        self, compiled: openvino.CompiledModel, branches: Sequence[SparseBranch], features: Sequence[NDArray[Any]]
+    ) -> None:
+        self._request = compiled.create_infer_request()
+        self._branches = branches
+        self._tables = [_neighbours(branch.height, branch.width) for branch in branches]
+        self._zero_rows = [len(values) - 1 for values in features]
+        self._kept: list[Any] = list(features)
+        for index, values in enumerate(features):
+            feature_type = compiled.inputs[3 * index].element_type
+            self._request.set_input_tensor(
+                3 * index, openvino.Tensor(values, openvino.Shape(list(values.shape)), feature_type)
+            )
+
+    def run(self, pixels: Mapping[str, NDArray[Any]], image: int) -> dict[str, NDArray[np.float32]]:
+        """Values [n, channels] of every branch at `pixels` [n] of an image; valid until the next call."""
+        counts = [self._place(index, pixels[branch.name], image) for index, branch in enumerate(self._branches)]
+        if any(counts):
+            try:
+                self._request.infer(share_inputs=True, share_outputs=True)
+            except RuntimeError as error:
+                raise EngineError(f"OpenVINO could not run the branches of the network: {error}") from error
+        return {
+            branch.name: self._request.get_output_tensor(index).data[:count]
+            if count
+            else np.empty((0, branch.channels), np.float32)
+            for index, (branch, count) in enumerate(zip(self._branches, counts, strict=True))
+        }
+
+    def _place(self, index: int, pixels: NDArray[Any], image: int) -> int:
+        """Tell the request which rows one branch is to be computed for; returns how many."""
+        table = self._tables[index]
+        pixel_count, zero_row = len(table), self._zero_rows[index]
+        count = len(pixels)
+        if count and not (0 <= pixels.min() and pixels.max() < pixel_count):
+            name = self._branches[index].name
+            raise InvalidArgumentError(f"pixels of {name} reach from {pixels.min()} to {pixels.max()}; "
+                                       f"give numbers from 0 to {pixel_count - 1}")
+        near = table.take(pixels, axis=0)
+        is_needed = np.zeros(pixel_count + 1, np.bool_)
+        is_needed[near] = True
+        is_needed[pixel_count] = False
+        needed = np.flatnonzero(is_needed)
+        # All that is taken lies within what it is taken from; "clip" only spares NumPy a copy.
+        outer = np.full((_rounded_up(len(needed)), _TAPS), zero_row, np.int32)
+        inside = outer[: len(needed)]
+        table.take(needed, axis=0, out=inside, mode="clip")
+        if zero_row != pixel_count:
+            # Images lie one behind the other, and one row of zeros behind them all.
+            inside += np.where(inside == pixel_count, zero_row - pixel_count, image * pixel_count).astype(np.int32)
+        place = np.full(pixel_count + 1, len(outer), np.int32)
+        place[needed] = np.arange(len(needed), dtype=np.int32)
+        inner = np.full((_rounded_up(count), _TAPS), len(outer), np.int32)
+        place.take(near, out=inner[:count], mode="clip")
+        self._request.set_input_tensor(3 * index + 1, openvino.Tensor(outer))
+        self._request.set_input_tensor(3 * index + 2, openvino.Tensor(inner))
+        return count
+
+
+def _neighbours(height: int, width: int) -> NDArray[np.int32]:
+    """[height * width, 9]: the 3 x 3 pixels around each, row by row; height * width where there is none."""
+    numbers = np.full((height + 2, width + 2), height * width, np.int32)
+    numbers[1:-1, 1:-1] = np.arange(height * width, dtype=np.int32).reshape(height, width)
+    shifted = [numbers[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    return np.stack(shifted, axis=-1).reshape(-1, _TAPS)
+
+
+def _rounded_up(count: int) -> int:
+    """The least of 16, 20, 24, 28, 32, 40, 48, .. that is not below `count`."""
+    if count <= _FEWEST_ROWS:
+        return _FEWEST_ROWS
+    step = 1 << ((count - 1).bit_length() - 1)
+    step //= _STEPS_PER_OCTAVE
+    return -(-count // step) * step
