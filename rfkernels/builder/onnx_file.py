@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from rfkernels.models.onnx_package import require_onnx
 
 if TYPE_CHECKING:
     import onnx
+    from google.protobuf.message import Message
 
 _LARGEST_PROPERTY_CHARACTERS = 4 * 1024 * 1024
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -91,7 +92,7 @@ class _NotMappableError(Exception):
     """The graph cannot be taken apart into the weights of a state dict."""
 
 
-def _check_texts(message: Any) -> None:
+def _check_texts(message: Message) -> None:
     """Check that every text is UTF-8: protobuf hands one that is not over as bytes, where a str is expected."""
     for field, value in message.ListFields():
         if field.type == field.TYPE_MESSAGE:

@@ -53,7 +53,6 @@ class Session(Protocol):
             them; `(bits.astype(np.uint32) << 16).view(np.float32)` are the values.
         """
 
-
     def run_sparse(self, pixels: Mapping[str, NDArray[Any]], image: int = 0) -> Mapping[str, NDArray[np.float32]]:
         """Compute the engine's `sparse_outputs` at chosen pixels of an image of the last `run`.
 

@@ -30,9 +30,7 @@ _NETWORK_WITH_PRIORITY = f"""<net name="priority" version="11"><layers>
 <edge from-layer="1" from-port="1" to-layer="2" to-port="0"/></edges></net>"""
 
 
-def arrange_ports(
-    model: openvino.Model, *, bfloat16: bool, bfloat16_outputs: Collection[str] = ()
-) -> openvino.Model:
+def arrange_ports(model: openvino.Model, *, bfloat16: bool, bfloat16_outputs: Collection[str] = ()) -> openvino.Model:
     """Let inputs and outputs be in memory as the convolutions want and leave them.
 
     Outputs [N, C, H, W] keep the channels of a pixel side by side: that saves the engine a transposition, and whoever

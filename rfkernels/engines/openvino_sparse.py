@@ -1,8 +1,8 @@
 """Outputs computed at chosen pixels only: the branch that leads to one is cut off the network and run on its own.
 
-A branch is what YOLOv8 has for boxes: convolution 3 x 3, SiLU, convolution 3 x 3, SiLU, convolution 1 x 1. A value of its
-output depends on 5 x 5 pixels of the feature map before it, so for the few pixels of an image where an object may be, a
-branch is three multiplications of matrices: the neighbourhoods of the pixels, one in a row, times the weights.
+A branch is what YOLOv8 has for boxes: convolution 3 x 3, SiLU, convolution 3 x 3, SiLU, convolution 1 x 1. A value of
+its output depends on 5 x 5 pixels of the feature map before it, so for the few pixels of an image where an object may
+be, a branch is three multiplications of matrices: the neighbourhoods of the pixels, one in a row, times the weights.
 """
 
 from __future__ import annotations
@@ -122,9 +122,7 @@ def _before_bias(port: openvino.Output) -> tuple[openvino.Output | None, NDArray
     return None, None
 
 
-def _before_convolution(
-    port: openvino.Output, side: int
-) -> tuple[openvino.Output | None, NDArray[np.float32] | None]:
+def _before_convolution(port: openvino.Output, side: int) -> tuple[openvino.Output | None, NDArray[np.float32] | None]:
     node = port.get_node()
     weight = _constant(node.input_value(1))
     around = [side // 2] * 2
@@ -151,8 +149,9 @@ def _constant(port: openvino.Output) -> NDArray[np.float32] | None:
 def branches_network(branches: Sequence[SparseBranch], feature_type: openvino.Type) -> openvino.Model:
     """The branches as a network of their own; three inputs for each of them, one output.
 
-    Inputs: features [pixels, C], the last of them zeros, which stand for what is outside; neighbourhoods int32 [m, 9] of
-    pixels, whose first convolution is computed; int32 [n, 9] of those m, the last number m again being outside.
+    Inputs: features [pixels, C], the last of them zeros, which stand for what is outside; int32 [m, 9], the pixels
+    around each for which the first convolution is computed; int32 [n, 9], those of these m around each pixel wanted,
+    where m itself stands for what is outside.
     Output: float32 [n, channels].
     """
     parameters, results = [], []
@@ -234,10 +233,12 @@ class SparseSession:
         table = self._tables[index]
         pixel_count, zero_row = len(table), self._zero_rows[index]
         count = len(pixels)
-        if count and not (0 <= pixels.min() and pixels.max() < pixel_count):
+        if count and not (pixels.min() >= 0 and pixels.max() < pixel_count):
             name = self._branches[index].name
-            raise InvalidArgumentError(f"pixels of {name} reach from {pixels.min()} to {pixels.max()}; "
-                                       f"give numbers from 0 to {pixel_count - 1}")
+            raise InvalidArgumentError(
+                f"pixels of {name} reach from {pixels.min()} to {pixels.max()}; "
+                f"give numbers from 0 to {pixel_count - 1}"
+            )
         near = table.take(pixels, axis=0)
         is_needed = np.zeros(pixel_count + 1, np.bool_)
         is_needed[near] = True

@@ -202,7 +202,7 @@ class ObjectDetectionModel:
         """Detections as arrays, for those who do not need a response.
 
         Args:
-            images: from `rfkernels.load_image`.
+            images: from `rfkernels.images.load_image`.
             settings: those of the model's convention by default.
             preparation: the model's own by default.
         """

@@ -128,6 +128,83 @@ void test_heads() {
     CHECK(force_instruction_set("auto").ok());
 }
 
+/// The bins of an image's candidates at one level, a row each and nothing behind the last.
+Tensor rows_of(const Tensor& box, std::int64_t image, const std::int32_t* anchors, std::int64_t count,
+               std::int64_t first_anchor) {
+    Tensor rows;
+    const std::int64_t channels = box.view.shape[1];
+    const std::int64_t anchor_count = box.view.shape[2] * box.view.shape[3];
+    for (std::int64_t k = 0; k < count; ++k) {
+        for (std::int64_t channel = 0; channel < channels; ++channel) {
+            const std::int64_t at = (image * channels + channel) * anchor_count + anchors[k] - first_anchor;
+            rows.values.push_back(box.values[static_cast<std::size_t>(at)]);
+        }
+    }
+    rows.values.shrink_to_fit();
+    rows.view.data = rows.values.data();
+    rows.view.rank = 2;
+    rows.view.shape = {count, channels};
+    rows.view.strides = {channels * 4, 4};
+    return rows;
+}
+
+void test_two_steps() {
+    std::mt19937 random(12);
+    const std::int64_t batch = 2;
+    const Tensor fine_box = random_tensor(&random, batch, 64, 5, 7, false);
+    const Tensor fine_classes = random_tensor(&random, batch, 3, 5, 7, false);
+    const Tensor coarse_box = random_tensor(&random, batch, 64, 1, 3, false);
+    const Tensor coarse_classes = random_tensor(&random, batch, 3, 1, 3, false);
+    const HeadLevel levels[] = {{fine_box.view, fine_classes.view, 8}, {coarse_box.view, coarse_classes.view, 32}};
+    const TensorView classes[] = {fine_classes.view, coarse_classes.view};
+    const AnchorGrid grids[] = {{5, 7, 8}, {1, 3, 32}};
+    const std::vector<ImageTarget> images = targets(batch);
+    for (const InstructionSet instruction_set : supported_instruction_sets()) {
+        CHECK(force_instruction_set(name_of(instruction_set)).ok());
+        for (const float confidence : {0.0f, 0.4f, 1.0f}) {
+            DetectionParams params;
+            params.confidence = confidence;
+            std::vector<Detections> expected;
+            CHECK(detect_from_heads(levels, 2, images.data(), batch, params, &expected).ok());
+            std::vector<Candidates> candidates;
+            CHECK(select_candidates(classes, 2, params, &candidates).ok());
+            CHECK(candidates.size() == 2);
+            std::vector<Tensor> rows;
+            for (std::int64_t image = 0; image < batch; ++image) {
+                const Candidates& found = candidates[static_cast<std::size_t>(image)];
+                const std::int32_t* anchors = found.anchor_indices.data();
+                const std::int64_t fine = found.level_counts[0];
+                rows.push_back(rows_of(fine_box, image, anchors, fine, 0));
+                rows.push_back(rows_of(coarse_box, image, anchors + fine, found.level_counts[1], 35));
+            }
+            std::vector<TensorView> views;
+            for (const Tensor& tensor : rows) views.push_back(tensor.view);
+            std::vector<CandidateBoxes> boxes;
+            for (std::size_t image = 0; image < candidates.size(); ++image) {
+                const Candidates& found = candidates[image];
+                boxes.push_back({found.anchor_indices.data(), found.scores.data(), found.class_ids.data(),
+                                 static_cast<std::int64_t>(found.scores.size()), views.data() + 2 * image});
+            }
+            std::vector<Detections> results;
+            CHECK(detect_from_candidates(grids, 2, boxes.data(), images.data(), batch, params, &results).ok());
+            CHECK(equal(results, expected));
+            if (confidence == 0.4f) CHECK(!results[0].scores.empty() && !results[1].scores.empty());
+
+            std::vector<Detections> untouched(3);
+            views[0].rank = 1000;  // more axes than a view has room for
+            CHECK(detect_from_candidates(grids, 2, boxes.data(), images.data(), batch, params, &untouched).code() ==
+                  StatusCode::kInvalidArgument);
+            CHECK(untouched.size() == 3);
+        }
+    }
+    CHECK(force_instruction_set("auto").ok());
+    TensorView view = fine_classes.view;
+    view.shape[2] = view.shape[3] = std::int64_t{1} << 40;  // 2^80 anchors, all at one place
+    view.strides[2] = view.strides[3] = 0;
+    std::vector<Candidates> found;
+    CHECK(select_candidates(&view, 1, DetectionParams(), &found).code() == StatusCode::kInvalidArgument);
+}
+
 void test_decoded() {
     std::mt19937 random(8);
     Tensor tensor = random_tensor(&random, 1, 4 + 3, 1, 1031, false);
@@ -261,6 +338,7 @@ void test_arithmetic() {
 int main() {
     test_arithmetic();
     test_heads();
+    test_two_steps();
     test_decoded();
     test_impossible_shapes();
     test_nms();

@@ -17,9 +17,11 @@ import rfkernels
 from rfkernels import schema
 from rfkernels.builder import BuildOptions, build
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
+from rfkernels.images import load_image
 from rfkernels.reference import detection as detection_definition
 from rfkernels.reference import preprocess as preprocess_definition
-from rfkernels.tasks.object_detection import ObjectDetectionModel
+from rfkernels.tasks.convention import convention_named
+from rfkernels.tasks.object_detection import DetectionSettings, ObjectDetectionModel
 
 
 def expected_detections(model_path, image, *, convention, confidence, iou_threshold, size=(64, 96)):
@@ -221,6 +223,22 @@ def test_any_number_of_images_on_any_batch(model, small_model_path, tmp_path, rn
     batched = build_variant(small_model_path, tmp_path, batch=batch)
     expected = [model.infer(image, confidence=0.3) for image in images]
     assert geometry(batched.infer(images, confidence=0.3)) == geometry(expected)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.3, 1.0])
+def test_boxes_for_candidates_only_are_those_of_every_anchor(model, small_model_path, noise, confidence):
+    engine = OpenVINOEngine(small_model_path, OpenVINOOptions(precision="fp32", cache_directory=False))
+    dense = ObjectDetectionModel(engine, model.metadata)
+    assert model.has_sparse_boxes
+    assert not dense.has_sparse_boxes
+    settings = replace(DetectionSettings.of(model.convention), confidence=confidence, max_detections=1000)
+    settings = replace(settings, convention=convention_named("ultralytics"))
+    (actual,) = model.detect_images([load_image(noise)], settings)
+    (expected,) = dense.detect_images([load_image(noise)], settings)
+    assert len(expected) >= {0.0: 10, 0.3: 3, 1.0: 0}[confidence]
+    np.testing.assert_array_equal(actual.anchor_indices, expected.anchor_indices)
+    np.testing.assert_array_equal(actual.scores, expected.scores)
+    np.testing.assert_allclose(actual.boxes, expected.boxes, rtol=0, atol=1e-3)
 
 
 def test_a_name_that_two_classes_share_filters_both(small_model_path, tmp_path, noise):

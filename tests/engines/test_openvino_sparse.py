@@ -1,0 +1,264 @@
+"""Outputs at chosen pixels against the same outputs at every pixel, and against convolutions written out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
+from rfkernels.engines.openvino import supported_precisions
+from rfkernels.engines.openvino_sparse import _neighbours, _rounded_up
+from rfkernels.errors import EngineError, InvalidArgumentError
+from rfkernels.reference.bfloat16 import to_bfloat16
+
+BOXES = ("box_8", "box_16", "box_32")
+SIDE = 9
+WIDTH = 6
+
+
+def as_input(engine, values):
+    return to_bfloat16(values) if engine.inputs[0].dtype == "bfloat16" else values
+
+
+def rows_of(output, image=0):
+    """[N, C, H, W] to [H * W, C]."""
+    return output[image].reshape(output.shape[1], -1).T.copy()
+
+
+@pytest.fixture(scope="module", params=supported_precisions())
+def engines(request, small_model_path):
+    """The same network with its boxes at chosen pixels and at all, and how far the two may differ."""
+    options = OpenVINOOptions(precision=request.param, cache_directory=False)
+    # In bf16 both round between their layers, each in its own order: as much as OpenVINO's error against fp32.
+    tolerance = {"fp32": 2e-5, "bf16": 0.06}[request.param]
+    sparse = OpenVINOEngine(small_model_path, replace(options, sparse_outputs=BOXES, bfloat16_ports=True))
+    return sparse, OpenVINOEngine(small_model_path, options), tolerance
+
+
+def every_pixel(engine):
+    return {
+        tensor.name: np.arange(tensor.shape[2] * tensor.shape[3], dtype=np.int32) for tensor in engine.sparse_outputs
+    }
+
+
+def test_every_pixel_is_the_whole_output(engines, rng):
+    sparse, dense, tolerance = engines
+    assert [tensor.name for tensor in sparse.outputs] == ["class_8", "class_16", "class_32"]
+    assert [(tensor.name, tensor.shape, tensor.dtype) for tensor in sparse.sparse_outputs] == [
+        (tensor.name, tensor.shape, "float32") for tensor in dense.outputs if tensor.name in BOXES
+    ]
+    assert dense.sparse_outputs == ()
+    values = rng.random((1, 3, 64, 96)).astype(np.float32)
+    with sparse.session() as one, dense.session() as other:
+        one.inputs["images"][...] = as_input(sparse, values)
+        other.inputs["images"][...] = values
+        assert set(one.run()) == {"class_8", "class_16", "class_32"}
+        expected = {name: rows_of(value) for name, value in other.run().items() if name in BOXES}
+        actual = one.run_sparse(every_pixel(sparse))
+        for name in BOXES:
+            assert actual[name].dtype == np.float32
+            scale = np.abs(expected[name]).max()
+            np.testing.assert_allclose(actual[name], expected[name], rtol=0, atol=tolerance * scale)
+            assert expected[name].std(axis=0).min() > 0
+
+
+def test_a_value_does_not_depend_on_what_else_is_asked_for(engines, rng):
+    sparse, _, _ = engines
+    with sparse.session() as session:
+        session.inputs["images"][...] = as_input(sparse, rng.random((1, 3, 64, 96)).astype(np.float32))
+        session.run()
+        pixels = every_pixel(sparse)
+        every = {name: values.copy() for name, values in session.run_sparse(pixels).items()}
+        for _ in range(40):
+            some = {
+                name: rng.choice(numbers, int(rng.integers(0, len(numbers) + 1))) for name, numbers in pixels.items()
+            }
+            for name, values in session.run_sparse(some).items():
+                np.testing.assert_array_equal(values, every[name][some[name]], err_msg=name)
+
+
+def test_no_pixel_gives_no_row(engines):
+    sparse, _, _ = engines
+    nothing = np.empty(0, np.int32)
+    with sparse.session() as session:
+        session.inputs["images"].fill(0)
+        session.run()
+        for pixels in (dict.fromkeys(BOXES, nothing), {**every_pixel(sparse), "box_16": nothing}):
+            rows = session.run_sparse(pixels)
+            assert {name: value.shape for name, value in rows.items()} == {
+                name: (len(pixels[name]), 64) for name in BOXES
+            }
+
+
+def test_pixels_and_images_that_are_not_there(engines):
+    sparse, dense, _ = engines
+    with sparse.session() as session, dense.session() as other:
+        session.inputs["images"].fill(0)
+        session.run()
+        for wrong in (-1, 96):
+            with pytest.raises(InvalidArgumentError, match=r"pixels of box_8 reach .* give numbers from 0 to 95"):
+                session.run_sparse({**every_pixel(sparse), "box_8": np.array([5, wrong])})
+        for image in (-1, 1):
+            with pytest.raises(InvalidArgumentError, match=f"image is {image}; the session holds a batch of 1"):
+                session.run_sparse(every_pixel(sparse), image)
+        with pytest.raises(EngineError, match="no sparse outputs"):
+            other.run_sparse({})
+
+
+def test_the_cache_brings_the_same_back(small_model_path, tmp_path, rng):
+    options = OpenVINOOptions(cache_directory=tmp_path, bfloat16_ports=True, sparse_outputs=BOXES)
+    values = rng.random((1, 3, 64, 96)).astype(np.float32)
+    results = []
+    for _ in range(2):
+        engine = OpenVINOEngine(small_model_path, options)
+        assert [tensor.name for tensor in engine.sparse_outputs] == list(BOXES)
+        with engine.session() as session:
+            session.inputs["images"][...] = as_input(engine, values)
+            session.run()
+            results.append({name: rows.copy() for name, rows in session.run_sparse(every_pixel(engine)).items()})
+    for name in BOXES:
+        np.testing.assert_array_equal(*(result[name] for result in results))
+
+
+# A branch small enough to be written out.
+
+
+def save_branch(path: Path, *, batch: int | str = 1, change: str = "") -> dict[str, np.ndarray]:
+    """x [batch, 4, 9, 6] -> Relu -> 3 x 3, SiLU, 3 x 3, SiLU, 1 x 1 -> y [batch, 5, 9, 6]; the weights by name."""
+    rng = np.random.default_rng(11)
+    side = 5 if change.startswith("5 x 5") else 3
+    weights = {
+        "w1": rng.normal(size=(8, 2 if change == "groups" else 4, side, side)) / 4,
+        "w2": rng.normal(size=(6, 8, 3, 3)) / 6,
+        "w3": rng.normal(size=(5, 6, 1, 1)),
+        "b1": rng.normal(size=8),
+        "b2": rng.normal(size=6),
+        "b3": rng.normal(size=5),
+    }
+    weights = {name: values.astype(np.float32) for name, values in weights.items()}
+    step = 2 if change == "dilation" else 1
+    first = {"pads": [step * (side // 2)] * 4, "dilations": [step, step], "group": 2 if change == "groups" else 1}
+    first |= {
+        "upper left": {"pads": [2, 2, 0, 0]},
+        "5 x 5, shrinking": {"pads": [1] * 4},
+        "dilation, shrinking": {"dilations": [2, 2]},
+        "stride": {"strides": [2, 2]},
+    }.get(change, {})
+    nodes = [
+        helper.make_node("Relu", ["x"], ["feature"]),
+        helper.make_node("Conv", ["feature", "w1", "b1"], ["c1"], **first),
+        helper.make_node("Sigmoid", ["c2" if change == "gate" else "c1"], ["g1"]),
+        helper.make_node("Mul", ["c1", "g1"], ["h1"]),
+        helper.make_node("Conv", ["h1", "w2", "b2"], ["c2"], pads=[1] * 4),
+        helper.make_node("Tanh" if change == "tanh" else "Sigmoid", ["c2"], ["g2"]),
+        helper.make_node("Mul", ["g2", "c2"], ["h2"]),
+        helper.make_node("Conv", ["h2", "w3"] if change == "no bias" else ["h2", "w3", "b3"], ["y"]),
+    ]
+    if change == "gate":
+        nodes[2] = helper.make_node("Sigmoid", ["feature8"], ["g1"])
+        nodes.insert(1, helper.make_node("Concat", ["feature", "feature"], ["feature8"], axis=1))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 4, SIDE, WIDTH])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 5, None, None])
+    constants = [onnx.numpy_helper.from_array(values, name) for name, values in weights.items()]
+    graph = helper.make_graph(nodes, "branch", [x], [y], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return weights
+
+
+def convolution(values, weights, bias):
+    """[C, H, W] to [out, H, W], in double, with zeros around."""
+    margin = weights.shape[2] // 2
+    padded = np.pad(values, ((0, 0), (margin, margin), (margin, margin)))
+    height, width = values.shape[1:]
+    result = np.zeros((len(weights), height, width))
+    for y in range(weights.shape[2]):
+        for x in range(weights.shape[3]):
+            result += np.einsum("oc,chw->ohw", weights[:, :, y, x], padded[:, y : y + height, x : x + width])
+    return result + bias[:, None, None]
+
+
+def silu(values):
+    return values / (1 + np.exp(-values))
+
+
+def branch_by_definition(x, weights):
+    """[4, H, W] to [H * W, 5]."""
+    hidden = silu(convolution(np.maximum(x, 0), weights["w1"], weights["b1"]))
+    hidden = silu(convolution(hidden, weights["w2"], weights["b2"]))
+    return convolution(hidden, weights["w3"], weights["b3"]).reshape(5, -1).T
+
+
+OPTIONS = OpenVINOOptions(precision="fp32", cache_directory=False, sparse_outputs=("y",))
+
+
+@pytest.mark.parametrize("batch", [1, 3, "batch"])
+def test_each_image_of_a_batch_equals_the_definition(tmp_path, rng, batch):
+    weights = save_branch(tmp_path / "branch.onnx", batch=batch)
+    engine = OpenVINOEngine(tmp_path / "branch.onnx", OPTIONS)
+    assert engine.outputs == ()
+    count = None if batch == "batch" else batch
+    assert engine.sparse_outputs[0].shape == (count, 5, SIDE, WIDTH)
+    for size in (1, 3, 2) if count is None else (count,):
+        with engine.session(size) as session:
+            values = rng.normal(size=(size, 4, SIDE, WIDTH)).astype(np.float32)
+            session.inputs["x"][...] = values
+            session.run()
+            for image in reversed(range(size)):
+                expected = branch_by_definition(values[image].astype(np.float64), weights)
+                for pixels in (np.arange(SIDE * WIDTH), np.array([0, 5, 23, 48, 53, 53]), np.array([30])):
+                    actual = session.run_sparse({"y": pixels}, image)["y"]
+                    np.testing.assert_allclose(actual, expected[pixels], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "5 x 5",
+        "5 x 5, shrinking",
+        "dilation",
+        "dilation, shrinking",
+        "stride",
+        "groups",
+        "upper left",
+        "gate",
+        "tanh",
+        "no bias",
+        "another name",
+    ],
+)
+def test_what_is_no_such_branch_stays_whole(tmp_path, rng, change):
+    save_branch(tmp_path / "branch.onnx", change=change)
+    options = replace(OPTIONS, sparse_outputs=("z",)) if change == "another name" else OPTIONS
+    engine = OpenVINOEngine(tmp_path / "branch.onnx", options)
+    assert engine.sparse_outputs == ()
+    assert [tensor.name for tensor in engine.outputs] == ["y"]
+    with engine.session() as session:
+        session.inputs["x"][...] = rng.normal(size=(1, 4, SIDE, WIDTH))
+        assert session.run()["y"].std() > 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (5, 1), (3, 7)])
+def test_neighbours(height, width):
+    expected = [
+        [
+            (y + dy) * width + x + dx if 0 <= y + dy < height and 0 <= x + dx < width else height * width
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        ]
+        for y in range(height)
+        for x in range(width)
+    ]
+    assert _neighbours(height, width).tolist() == expected
+
+
+def test_few_numbers_of_rows_are_ever_asked_for():
+    rounded = [_rounded_up(count) for count in range(10_000)]
+    assert all(count <= up <= max(16, 1.25 * count) for count, up in enumerate(rounded))
+    assert len(set(rounded)) < 40
+    assert rounded == sorted(rounded)
+    assert all(_rounded_up(up) == up for up in set(rounded))
