@@ -118,6 +118,11 @@ class OpenVINOSession:
             outputs[name] = data.transpose(0, 3, 1, 2) if channels_last else data
         return outputs
 
+    def prepare(self) -> None:
+        """Do at once what the first requests would otherwise wait for."""
+        if self._sparse is not None:
+            self._sparse.prepare()
+
     def run_sparse(self, pixels: Mapping[str, NDArray[Any]], image: int = 0) -> Mapping[str, NDArray[np.float32]]:
         """Compute sparse outputs at pixels of an image of the last `run`. See `rfkernels.engines.Session`."""
         if self._sparse is None:
@@ -187,6 +192,9 @@ class OpenVINOEngine:
         self._lock = threading.Lock()
         # By batch, the one used last at the end.
         self._idle: OrderedDict[int, list[OpenVINOSession]] = OrderedDict()
+        if branches:
+            with self.session(self.inputs[0].shape[0] or 1) as session:
+                session.prepare()
 
     @property
     def description(self) -> Mapping[str, str]:

@@ -20,10 +20,11 @@ from rfkernels.errors import EngineError, InvalidArgumentError
 # Convolutions of a branch, in running order: side of the kernel, and whether SiLU follows.
 _SHAPE_OF_BRANCH = ((3, True), (3, True), (1, False))
 _TAPS = 9
-# OpenVINO prepares itself for every number of rows that it has not met: one or two milliseconds. Rows are therefore
-# added, up to a quarter more, so that it soon has met them all.
+# OpenVINO prepares itself for every number of rows that it has not met: two milliseconds and more. Rows are therefore
+# added, up to a half more, so that there are few numbers; those up to 1,024 are met before the first request.
 _FEWEST_ROWS = 16
-_STEPS_PER_OCTAVE = 4
+_STEPS_PER_OCTAVE = 2
+_MOST_ROWS_PREPARED = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,12 +216,11 @@ class SparseSession:
 
     def run(self, pixels: Mapping[str, NDArray[Any]], image: int) -> dict[str, NDArray[np.float32]]:
         """Values [n, channels] of every branch at `pixels` [n] of an image; valid until the next call."""
-        counts = [self._place(index, pixels[branch.name], image) for index, branch in enumerate(self._branches)]
+        counts = [len(pixels[branch.name]) for branch in self._branches]
         if any(counts):
-            try:
-                self._request.infer(share_inputs=True, share_outputs=True)
-            except RuntimeError as error:
-                raise EngineError(f"OpenVINO could not run the branches of the network: {error}") from error
+            for index, branch in enumerate(self._branches):
+                self._place(index, pixels[branch.name], image)
+            self._infer()
         return {
             branch.name: self._request.get_output_tensor(index).data[:count]
             if count
@@ -228,8 +228,25 @@ class SparseSession:
             for index, (branch, count) in enumerate(zip(self._branches, counts, strict=True))
         }
 
-    def _place(self, index: int, pixels: NDArray[Any], image: int) -> int:
-        """Tell the request which rows one branch is to be computed for; returns how many."""
+    def prepare(self) -> None:
+        """Let OpenVINO meet the numbers of rows that requests will ask for; it keeps what it makes of them for all."""
+        rows = _FEWEST_ROWS
+        while rows <= _MOST_ROWS_PREPARED:
+            for index, table in enumerate(self._tables):
+                few = np.zeros((_rounded_up(rows, len(table)), _TAPS), np.int32)
+                self._request.set_input_tensor(3 * index + 1, openvino.Tensor(few))
+                self._request.set_input_tensor(3 * index + 2, openvino.Tensor(few))
+            self._infer()
+            rows = _rounded_up(rows + 1, 2 * rows)
+
+    def _infer(self) -> None:
+        try:
+            self._request.infer(share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO could not run the branches of the network: {error}") from error
+
+    def _place(self, index: int, pixels: NDArray[Any], image: int) -> None:
+        """Tell the request which rows one branch is to be computed for."""
         table = self._tables[index]
         pixel_count, zero_row = len(table), self._zero_rows[index]
         count = len(pixels)
@@ -245,7 +262,7 @@ class SparseSession:
         is_needed[pixel_count] = False
         needed = np.flatnonzero(is_needed)
         # All that is taken lies within what it is taken from; "clip" only spares NumPy a copy.
-        outer = np.full((_rounded_up(len(needed)), _TAPS), zero_row, np.int32)
+        outer = np.full((_rounded_up(len(needed), pixel_count), _TAPS), zero_row, np.int32)
         inside = outer[: len(needed)]
         table.take(needed, axis=0, out=inside, mode="clip")
         if zero_row != pixel_count:
@@ -253,11 +270,10 @@ class SparseSession:
             inside += np.where(inside == pixel_count, zero_row - pixel_count, image * pixel_count).astype(np.int32)
         place = np.full(pixel_count + 1, len(outer), np.int32)
         place[needed] = np.arange(len(needed), dtype=np.int32)
-        inner = np.full((_rounded_up(count), _TAPS), len(outer), np.int32)
+        inner = np.full((_rounded_up(count, max(count, pixel_count)), _TAPS), len(outer), np.int32)
         place.take(near, out=inner[:count], mode="clip")
         self._request.set_input_tensor(3 * index + 1, openvino.Tensor(outer))
         self._request.set_input_tensor(3 * index + 2, openvino.Tensor(inner))
-        return count
 
 
 def _neighbours(height: int, width: int) -> NDArray[np.int32]:
@@ -268,10 +284,10 @@ def _neighbours(height: int, width: int) -> NDArray[np.int32]:
     return np.stack(shifted, axis=-1).reshape(-1, _TAPS)
 
 
-def _rounded_up(count: int) -> int:
-    """The least of 16, 20, 24, 28, 32, 40, 48, .. that is not below `count`."""
+def _rounded_up(count: int, most: int) -> int:
+    """The least of 16, 24, 32, 48, 64, .. 1024, 1536, 2048, 2560, .. that is not below `count`, or `most`."""
     if count <= _FEWEST_ROWS:
-        return _FEWEST_ROWS
-    step = 1 << ((count - 1).bit_length() - 1)
-    step //= _STEPS_PER_OCTAVE
-    return -(-count // step) * step
+        return min(_FEWEST_ROWS, most)
+    step = (1 << ((count - 1).bit_length() - 1)) // _STEPS_PER_OCTAVE
+    step = min(step, _MOST_ROWS_PREPARED // _STEPS_PER_OCTAVE)
+    return min(-(-count // step) * step, most)

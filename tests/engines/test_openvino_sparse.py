@@ -257,8 +257,11 @@ def test_neighbours(height, width):
 
 
 def test_few_numbers_of_rows_are_ever_asked_for():
-    rounded = [_rounded_up(count) for count in range(10_000)]
-    assert all(count <= up <= max(16, 1.25 * count) for count, up in enumerate(rounded))
-    assert len(set(rounded)) < 40
+    rounded = [_rounded_up(count, 6400) for count in range(6401)]
+    assert all(count <= up <= max(16, 1.5 * count) for count, up in enumerate(rounded))
+    assert sorted(set(rounded))[:8] == [16, 24, 32, 48, 64, 96, 128, 192]
+    assert sorted(set(rounded))[-3:] == [5632, 6144, 6400]
+    assert len(set(rounded)) == 24
     assert rounded == sorted(rounded)
-    assert all(_rounded_up(up) == up for up in set(rounded))
+    assert all(_rounded_up(up, 6400) == up for up in set(rounded))
+    assert [_rounded_up(count, 7) for count in range(8)] == [7] * 8
