@@ -1,7 +1,9 @@
 """Decode and suppression of YOLOv8 at 640: 80 classes, 8,400 anchors, one thread.
 
 Peers get the same candidates. ultralytics' `non_max_suppression` starts from the decoded output even where ours starts
-from the raw heads, so there it has less to do. Run by hand: `python -m rfkernels.benchmarks.ops.detection [--json]`.
+from the raw heads, so there it has less to do. The two halves, selection and decoding of candidates, have no peer that
+does just that: they are timed beside the shortest chain of torch and torchvision calls that does.
+Run by hand: `python -m rfkernels.benchmarks.ops.detection [--json]`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from rfkernels import ops
 _CLASS_COUNT = 80
 _STRIDES = (8, 16, 32)
 _SIZE = 640
+_GRIDS = [(_SIZE // stride, _SIZE // stride) for stride in _STRIDES]
 _ANCHORS = sum((_SIZE // stride) ** 2 for stride in _STRIDES)
 _INPUTS = 8  # 38 MB of heads: more than most caches hold
 _CONFIDENCE = 0.25
@@ -55,11 +58,13 @@ class _Scene:
     planes: Heads
     anchors: Heads  # the same, anchor by anchor in memory
     halves: list[tuple[NDArray[np.uint16], NDArray[np.uint16]]]  # those in bfloat16, as an engine in bf16 gives them
+    candidates: ops.Candidates  # of the bfloat16 logits
+    candidate_bins: list[FloatArray]  # for each level the bins [n, 64] of its candidates
     prediction: FloatArray  # [1, 84, 8400]
     boxes: FloatArray  # [candidates, 4]
     scores: FloatArray
     class_ids: NDArray[np.int32]
-    tensors: dict[str, Any]  # prediction, boxes, scores and class_ids as torch has them
+    tensors: dict[str, Any]  # what the peers read, as torch has it
 
 
 def _anchor_by_anchor(array: FloatArray) -> FloatArray:
@@ -93,6 +98,11 @@ def _scene(rng: np.random.Generator, candidates: int, *, clustered: bool) -> _Sc
     best = prediction[0, 4:].max(axis=0)
     passing = best > _CONFIDENCE
     corners = np.concatenate([centres - sizes / 2, centres + sizes / 2]).T.astype(np.float32)
+    anchors = [(_anchor_by_anchor(box), _anchor_by_anchor(classes)) for box, classes in planes]
+    halves = [(_bfloat16_bits(box), _bfloat16_bits(classes)) for box, classes in anchors]
+    (found,) = ops.select_candidates([classes for _, classes in halves], confidence=_CONFIDENCE)
+    every_bin = np.concatenate([box.reshape(64, -1) for box, _ in planes], axis=1)
+    bins = np.ascontiguousarray(every_bin[:, found.anchor_indices].T)
     arrays = {
         "prediction": prediction,
         "boxes": np.ascontiguousarray(corners[passing]),
@@ -103,15 +113,25 @@ def _scene(rng: np.random.Generator, candidates: int, *, clustered: bool) -> _Sc
     if importlib.util.find_spec("torch") is not None:
         import torch
 
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    anchors = [(_anchor_by_anchor(box), _anchor_by_anchor(classes)) for box, classes in planes]
-    return _Scene(
-        planes,
-        anchors,
-        [(_bfloat16_bits(box), _bfloat16_bits(classes)) for box, classes in anchors],
-        **arrays,
-        tensors=tensors,
-    )
+        others = {
+            "logits": logits[None],
+            "bins": bins.reshape(-1, 4, 16),
+            "anchors": _anchor_centres()[found.anchor_indices],
+            "candidate_scores": found.scores,
+            "candidate_class_ids": found.class_ids,
+        }
+        tensors = {name: torch.from_numpy(array) for name, array in (arrays | others).items()}
+    candidate_bins = np.split(bins, np.cumsum(found.level_counts)[:-1])
+    return _Scene(planes, anchors, halves, found, candidate_bins, **arrays, tensors=tensors)
+
+
+def _anchor_centres() -> FloatArray:
+    """[8400, 3]: centre x and y in network pixels, and the stride."""
+    centres = []
+    for stride in _STRIDES:
+        y, x = np.mgrid[: _SIZE // stride, : _SIZE // stride] + 0.5
+        centres.append(np.stack([x.ravel() * stride, y.ravel() * stride, np.full(x.size, stride)], axis=1))
+    return np.concatenate(centres).astype(np.float32)
 
 
 Peer = tuple[str, Callable[[_Scene], object] | None]
@@ -136,6 +156,41 @@ def _torchvision() -> Peer:
     def run(scene: _Scene) -> object:
         tensors = scene.tensors
         return batched_nms(tensors["boxes"], tensors["scores"], tensors["class_ids"], _IOU_THRESHOLD)[:300]
+
+    return name, run
+
+
+def _torch_selection() -> Peer:
+    name = "torch max, sigmoid, nonzero"
+    if importlib.util.find_spec("torch") is None:
+        return name, None
+
+    def run(scene: _Scene) -> object:
+        logits, class_ids = scene.tensors["logits"][0].max(0)
+        scores = logits.sigmoid()
+        chosen = (scores > _CONFIDENCE).nonzero()[:, 0]
+        return chosen, scores[chosen], class_ids[chosen]
+
+    return name, run
+
+
+def _torch_decoding() -> Peer:
+    name = "torch softmax, torchvision batched_nms"
+    if importlib.util.find_spec("torchvision") is None:
+        return name, None
+    import torch
+    from torchvision.ops import batched_nms
+
+    bin_numbers = torch.arange(16.0)
+
+    def run(scene: _Scene) -> object:
+        tensors = scene.tensors
+        centres, stride = tensors["anchors"][:, :2], tensors["anchors"][:, 2:]
+        distances = tensors["bins"].softmax(2) @ bin_numbers * stride
+        boxes = torch.cat([centres - distances[:, :2], centres + distances[:, 2:]], 1)
+        kept = batched_nms(boxes, tensors["candidate_scores"], tensors["candidate_class_ids"], _IOU_THRESHOLD)[:300]
+        back = (boxes[kept] - torch.tensor([0.0, 140.0, 0.0, 140.0])) * 3
+        return back.clamp_(torch.zeros(4), torch.tensor([1920.0, 1080.0, 1920.0, 1080.0])).round_()
 
     return name, run
 
@@ -165,6 +220,14 @@ def rows(*, repeats: int = 60) -> list[Row]:
     def halves(scene: _Scene) -> object:
         return ops.detect_from_heads(scene.halves, *where, **thresholds)
 
+    def select(scene: _Scene) -> object:
+        return ops.select_candidates([classes for _, classes in scene.halves], confidence=_CONFIDENCE)
+
+    def decode(scene: _Scene) -> object:
+        return ops.detect_from_candidates(
+            [scene.candidates], [scene.candidate_bins], *where, grids=_GRIDS, iou_threshold=_IOU_THRESHOLD
+        )
+
     def decoded(scene: _Scene) -> object:
         return ops.detect_from_decoded(scene.prediction, *where, **thresholds)
 
@@ -176,6 +239,9 @@ def rows(*, repeats: int = 60) -> list[Row]:
         ("heads NCHW, 100 candidates", planes, few, scores_bytes + 100 * 64 * 4, _ultralytics()),
         ("heads NHWC, 100 candidates", anchors, few, scores_bytes + 100 * 64 * 4, _ultralytics()),
         ("heads NHWC bf16, 100 candidates", halves, few, scores_bytes // 2 + 100 * 64 * 2, _ultralytics()),
+        ("select NHWC bf16, 100 candidates", select, few, scores_bytes // 2, _torch_selection()),
+        ("candidates to boxes, 100", decode, few, 100 * 64 * 4, _torch_decoding()),
+        ("candidates to boxes, 2000", decode, spread, 2000 * 64 * 4, _torch_decoding()),
         ("heads NCHW, 2000 candidates", planes, spread, scores_bytes + 2000 * 64 * 4, _ultralytics()),
         ("decoded, 2000 spread", decoded, spread, scores_bytes + 2000 * 4 * 4, _ultralytics()),
         ("decoded, 2000 clustered", decoded, clustered, scores_bytes + 2000 * 4 * 4, _ultralytics()),
