@@ -17,6 +17,7 @@ from rfkernels.errors import (
     InvalidArgumentError,
     ModelFileError,
     RfkernelsError,
+    UnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "InvalidArgumentError",
     "ModelFileError",
     "RfkernelsError",
+    "UnavailableError",
     "__version__",
     "builder",
     "load",

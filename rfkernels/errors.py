@@ -21,5 +21,9 @@ class EngineError(RfkernelsError):
     """An engine could not be built or could not run."""
 
 
+class UnavailableError(RfkernelsError, RuntimeError):
+    """This machine or this build cannot do what was asked: an instruction set, a device."""
+
+
 class InvalidArgumentError(RfkernelsError, ValueError):
     """An argument has a type, shape or value the function does not accept."""

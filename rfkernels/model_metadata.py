@@ -183,18 +183,17 @@ def read_onnx_properties(file: BinaryIO, size: int) -> dict[str, str]:
 
 def _next_field(file: BinaryIO, position: int, size: int) -> tuple[int, int, int]:
     """Number of the field at a position, and where its value begins and ends."""
-    tag, position = _varint_of_file(file, position, size)
+    tag, start = _varint_of_file(file, position, size)
     number, wire_type = tag >> 3, tag & 7
     if number == 0 or wire_type not in {0, 1, 2, 5}:
-        raise ModelFileError(f"not an ONNX file: field {number} of wire type {wire_type}")
-    start = position
+        raise ModelFileError(f"not an ONNX file: what stands at byte {position} is no part of one")
     if wire_type == 0:
-        _, end = _varint_of_file(file, position, size)
+        _, end = _varint_of_file(file, start, size)
     elif wire_type == 2:
-        length, start = _varint_of_file(file, position, size)
+        length, start = _varint_of_file(file, start, size)
         end = start + length
     else:
-        end = position + (8 if wire_type == 1 else 4)
+        end = start + (8 if wire_type == 1 else 4)
     if number == _MODEL_METADATA_PROPS and wire_type != 2:
         raise ModelFileError("not an ONNX file: a metadata property that is no message")
     if end > size:

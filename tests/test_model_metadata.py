@@ -198,7 +198,7 @@ def graph_field(length=0):
         (b"", "no graph"),
         (b"\x00", "field 0"),
         (b"PK\x03\x04" + bytes(100), "not an ONNX file"),
-        (graph_field() + b"\x0b", "wire type 3"),
+        (graph_field() + b"\x0b", "what stands at byte"),
         (graph_field() + b"\x72\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "wants"),
         (graph_field() + b"\x72" + b"\xff" * 12, "does not end"),
         (graph_field() + b"\x70\x01", "no message"),

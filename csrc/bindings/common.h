@@ -10,7 +10,7 @@ namespace rfkernels::bindings {
 
 namespace py = pybind11;
 
-/// Turns a Status into the Python exception of the same meaning: ValueError, MemoryError or RuntimeError.
+/// Turns a Status into the Python exception of the same meaning: ValueError, MemoryError or rfkernels.UnavailableError.
 void raise_if_failed(const Status& status);
 
 // One function for each op; each stands in the file of the op's name.

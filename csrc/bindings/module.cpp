@@ -16,7 +16,8 @@ void raise_if_failed(const Status& status) {
         case StatusCode::kUnavailable:
             break;
     }
-    PyErr_SetString(PyExc_RuntimeError, status.message().c_str());
+    const py::object unavailable = py::module_::import("rfkernels.errors").attr("UnavailableError");
+    PyErr_SetString(unavailable.ptr(), status.message().c_str());
     throw py::error_already_set();
 }
 

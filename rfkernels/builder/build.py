@@ -91,8 +91,8 @@ def build(
         metadata = _metadata(checkpoint, options, class_count, size, "decoded")
         _set_metadata(model, metadata)
     else:
-        size = image_size or checkpoint.image_size or (0, 0)
-        if size == (0, 0):
+        size = image_size or checkpoint.image_size
+        if size is None:
             raise InvalidArgumentError(
                 f"image_size: {checkpoint.source_file} does not name one; "
                 "give one side or height and width (--imgsz 640)"

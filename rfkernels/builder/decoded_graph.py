@@ -101,9 +101,10 @@ def _fixed_image_size(
             )
         size = (height, width)
     else:
-        size = wanted or named or (0, 0)
-        if size == (0, 0):
+        chosen = wanted or named
+        if chosen is None:
             raise InvalidArgumentError("image_size: the file does not name one; give [height, width] (--imgsz)")
+        size = chosen
     if any(side % LARGEST_STRIDE or side <= 0 for side in size):
         raise CheckpointError(f"image size: got {list(size)}, expected multiples of {LARGEST_STRIDE}")
     return size

@@ -130,13 +130,13 @@ def _check_self_contained(model: onnx.ModelProto) -> None:
 
 def _named_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     """Weights of all convolutions under state dict keys: told by the names of their initializers, or of their nodes."""
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants = _constants(model)
     weights: dict[str, NDArray[np.float32]] = {}
     for node in model.graph.node:
         if node.op_type != "Conv":
             continue
         inputs = list(node.input)
-        if len(inputs) < 2 or any(name not in initializers for name in inputs[1:]):
+        if len(inputs) < 2 or any(name not in constants for name in inputs[1:]):
             raise _NotMappableError(f"convolution {node.name[:80]!r} has computed weights")
         module = _module_of(node.name, inputs)
         if module is None:
@@ -145,10 +145,19 @@ def _named_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
             key = f"{module}.{parameter}"
             if key in weights:
                 raise _NotMappableError(f"weight {key} occurs twice")
-            weights[key] = _array(initializers[name], key)
+            weights[key] = _array(constants[name], key)
     if not weights:
         raise _NotMappableError("it has no convolutions")
     return weights
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Tensors that no input changes. torch's exporter writes equal ones once and hands them on through Identity."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:  # in running order: what a node reads stands before it
+        if node.op_type == "Identity" and len(node.input) == 1 and node.input[0] in constants and len(node.output) == 1:
+            constants[node.output[0]] = constants[node.input[0]]
+    return constants
 
 
 def _module_of(node_name: str, inputs: list[str]) -> str | None:

@@ -38,7 +38,7 @@ def read_entries(file: BinaryIO, size: int) -> dict[str, Entry]:
             infos = archive.infolist()
             directory_start = archive.start_dir
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, ValueError, struct.error) as error:
-        raise CheckpointError(f"not a readable zip file: {error}") from error
+        raise CheckpointError(f"not a readable zip file, which a .pt of torch.save is: {error}") from error
     if not infos or len(infos) > _MOST_ENTRIES:
         raise CheckpointError(f"zip file: got {len(infos)} entries, expected 1 to {_MOST_ENTRIES}")
     entries: dict[str, Entry] = {}

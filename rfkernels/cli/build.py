@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     height, width = metadata.image_size
     print(
         f"{report.output_path}: {metadata.family}{metadata.scale or ''}, {len(metadata.class_names)} classes, "
-        f"{width}x{height}, {report.parameter_count / 1e6:.1f} M parameters, {report.file_bytes / 1e6:.1f} MB"
+        f"{height}x{width}, {report.parameter_count / 1e6:.1f} M parameters, {report.file_bytes / 1e6:.1f} MB"
     )
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)

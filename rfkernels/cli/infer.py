@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--convention", choices=("v2", "ultralytics"), help="whose numbers to give (default: the model's)"
     )
-    parser.add_argument("--output", type=Path, metavar="PNG", help="the annotated picture; a folder for several images")
+    parser.add_argument(
+        "--output", metavar="PICTURE", help="the annotated picture: .png, .jpg or .webp; a folder for several images"
+    )
     parser.add_argument(
         "--format", choices=("json", "table"), default="json", help="of what is printed (default: json)"
     )
@@ -55,7 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
             image = load_image(source, options=options)
         except InputImageLoadError as error:
             if len(outputs) == 1:
-                raise
+                named = _file_name(source)
+                raise InputImageLoadError(f"{named}: {error}" if named else str(error)) from error
             # The answers of the others are not lost with it: they are printed first.
             failures[len(responses)] = error
             responses.append(ErrorResponse(message=str(error)))
@@ -93,16 +96,23 @@ def run(arguments: argparse.Namespace) -> None:
 def _label(images: list[str], index: int) -> str:
     """Which image it is. Base64 text would be long, and a URL may hold a password: only files are named."""
     place = f"image {index + 1} of {len(images)}"
+    named = _file_name(images[index])
+    return f"{place} ({named})" if named else place
+
+
+def _file_name(image: str) -> str | None:
     try:
-        named = Path(images[index]).exists()
-    except OSError:  # longer than a path can be
-        named = False
-    return f"{place} ({printable(Path(images[index]).name)})" if named else place
+        return printable(Path(image).name) if Path(image).exists() else None
+    except (OSError, ValueError):  # longer than a path can be, or with a null character
+        return None
 
 
-def _output_paths(output: Path | None, images: list[str]) -> list[Path | None]:
-    if output is None:
+def _output_paths(given: str | None, images: list[str]) -> list[Path | None]:
+    if given is None:
         return [None] * len(images)
+    if not given:
+        raise InvalidArgumentError("--output is empty; give the name of a picture or a folder")
+    output = Path(given)
     if len(images) == 1 and not output.is_dir():
         if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
             raise InvalidArgumentError(f"--output is {output}; end it in .png, .jpg or .webp")

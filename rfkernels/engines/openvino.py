@@ -61,6 +61,8 @@ class OpenVINOOptions:
             isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1
         ):
             raise InvalidArgumentError(f"threads is {self.threads!r}; give 1 or more, or None for every core")
+        if self.cache_directory is True:
+            raise InvalidArgumentError("cache_directory is True; give a folder, None for the user's, or False for none")
 
 
 class OpenVINOSession:

@@ -25,7 +25,8 @@ def from_array(array: NDArray[Any], options: ImageOptions) -> Image:
     if array.dtype != np.uint8:
         raise refusal(
             f"expected a NumPy array of dtype uint8 with values 0 to 255, got dtype {array.dtype}. "
-            "Convert it with astype(numpy.uint8)."
+            "Bring its values to that range (times 255 if they lie between 0 and 1, divided by 257 if they have 16 "
+            "bits), then convert it with astype(numpy.uint8)."
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise refusal(

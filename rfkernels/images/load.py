@@ -129,7 +129,8 @@ def _from_text(text: str, options: ImageOptions) -> Image:
         if _is_existing_file(text):
             return _from_file(text, options)
         if not _is_image_in_base64(text):
-            raise refusal(f"{text[:200]!r} is not an existing file, nor an image in base64.")
+            kind = "a folder, not an image" if _is_folder(text) else "not an existing file, nor an image in base64"
+            raise refusal(f"{text[:200]!r} is {kind}.")
     return _from_base64(text, options)
 
 
@@ -139,6 +140,13 @@ def _is_existing_file(text: str) -> bool:
         return False
     try:
         return not Path(text).is_dir() and Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).is_dir()
     except (OSError, ValueError):
         return False
 
@@ -157,6 +165,8 @@ def _from_file(source: str | os.PathLike[str], options: ImageOptions) -> Image:
     try:
         status = path.stat()
         # Devices and pipes can be endless, or wait for ever.
+        if stat.S_ISDIR(status.st_mode):
+            raise refusal(f"{str(path)!r} is a folder, not an image.")
         if not stat.S_ISREG(status.st_mode):
             raise refusal(f"{str(path)!r} is not a regular file.")
         _check_encoded_size(status.st_size, options)

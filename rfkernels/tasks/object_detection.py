@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rfkernels import ops
 from rfkernels.engines import Engine, Session
-from rfkernels.errors import InvalidArgumentError, ModelFileError
+from rfkernels.errors import InputImageLoadError, InvalidArgumentError, ModelFileError
 from rfkernels.images import Image, ImageOptions, ImageSource, load_image
 from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Candidates, Detections, Placement
@@ -152,8 +152,7 @@ class ObjectDetectionModel:
         )
         started = time.perf_counter()
         several = isinstance(images, list)
-        options = image_options or ImageOptions()
-        loaded = [load_image(image, options=options) for image in (images if isinstance(images, list) else [images])]
+        loaded = _load_all("images", images, image_options or ImageOptions())
         detections = self.detect_images(loaded, settings)
         responses = self._respond(loaded, detections, started)
         return responses if several else responses[0]
@@ -170,11 +169,14 @@ class ObjectDetectionModel:
             InputImageLoadError: an image cannot be read.
             InvalidArgumentError: a threshold is NaN, or max_detections below 0.
         """
+        if not isinstance(request, ObjectDetectionInferenceRequest):
+            raise InvalidArgumentError(
+                f"request is a {type(request).__name__}; give a schema.ObjectDetectionInferenceRequest"
+            )
         started = time.perf_counter()
         settings = self._settings_of(request)
         options = replace(image_options or ImageOptions(), auto_orient=not request.disable_preproc_auto_orient)
-        sources = request.image if isinstance(request.image, list) else [request.image]
-        loaded = [load_image(source, options=options) for source in sources]
+        loaded = _load_all("image", request.image, options)
         preparation = self._preparation.without(
             static_crop=bool(request.disable_preproc_static_crop),
             grayscale=bool(request.disable_preproc_grayscale),
@@ -389,6 +391,19 @@ class ObjectDetectionModel:
         for start in range(0, count, step):
             stop = min(start + step, count)
             yield start, stop, size or stop - start
+
+
+def _load_all(name: str, sources: ImageSource | list[ImageSource], options: ImageOptions) -> list[Image]:
+    """The images of a request; where one of a list cannot be read, the error says which."""
+    if not isinstance(sources, list):
+        return [load_image(sources, options=options)]
+    loaded = []
+    for index, source in enumerate(sources):
+        try:
+            loaded.append(load_image(source, options=options))
+        except InputImageLoadError as error:
+            raise InputImageLoadError(f"{name}[{index}]: {error}") from error
+    return loaded
 
 
 def _check_network(engine: Engine, metadata: ModelMetadata) -> None:
