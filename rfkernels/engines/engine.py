@@ -31,17 +31,17 @@ class Session(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, NDArray[Any]]:
-        """Arrays over the memory that the runtime reads. Write into them, then `run`.
+        """Arrays over the memory that the runtime reads. Write into them, then `run`; not after the loan has ended.
 
         An input whose `TensorSpecification.dtype` is "bfloat16" is an array of uint16 that takes its bits:
         `rfkernels.ops.preprocess_into` writes them; NumPy would turn 0.7 into 0 without a word.
         """
 
-    @property
-    def drawn(self) -> dict[int, object]:
-        """What the inputs hold, by place in the batch: for whoever writes them to note and to find again.
+    def canvas(self, name: str) -> tuple[NDArray[Any], dict[int, object]]:
+        """An input to draw on, and notes on what it holds, by place in the batch, for whoever draws to find again.
 
-        Inputs keep their values from one request to the next, so what would be written again need not be.
+        Inputs keep their values from one request to the next, so what would be drawn again need not be. The notes are
+        empty where anybody has asked for `inputs` since: who has the arrays may write what they like.
         """
 
     def run(self) -> Mapping[str, NDArray[Any]]:
@@ -90,5 +90,12 @@ class Engine(Protocol):
     def description(self) -> Mapping[str, str]:
         """Runtime, version, device, precision and threads, as shown to a person."""
 
-    def session(self, batch: int = 1) -> AbstractContextManager[Session]:
-        """Lend a session for `batch` images; it goes back to the pool when the `with` block ends."""
+    def session(self, batch: int | None = None) -> AbstractContextManager[Session]:
+        """Lend a session for `batch` images; it goes back to the pool when the `with` block ends.
+
+        Args:
+            batch: None is what the network was built for, or 1 where it takes any.
+
+        Raises:
+            InvalidArgumentError: a batch that the network does not take.
+        """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,9 @@ from rfkernels.engines.openvino_model import PLANAR_RANK, arrange_ports, prefer_
 from rfkernels.engines.openvino_sparse import SparseBranch, SparseSession, branches_network, cut_branches
 from rfkernels.engines.silent_openvino import openvino
 from rfkernels.errors import EngineError, InvalidArgumentError
+
+if sys.platform != "win32":
+    import fcntl
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -83,8 +87,9 @@ class OpenVINOSession:
             self._request.set_tensor(port, tensor)
             self._tensors.append(tensor)
             inputs[port.any_name] = array
-        self.inputs: Mapping[str, NDArray[Any]] = MappingProxyType(inputs)
-        self.drawn: dict[int, object] = {}
+        self._inputs: Mapping[str, NDArray[Any]] = MappingProxyType(inputs)
+        self._notes: dict[str, dict[int, object]] = {name: {} for name in inputs}
+        self._inputs_are_lent = False
         self._output_ports = [
             (port.any_name, port, _array_dtype(port), len(port.partial_shape) == PLANAR_RANK)
             for port in compiled.outputs
@@ -107,6 +112,23 @@ class OpenVINOSession:
         self._request.set_tensor(port, tensor)
         self._tensors.append(tensor)
         return values
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """Arrays over the memory that the runtime reads. See `rfkernels.engines.Session`."""
+        self._inputs_are_lent = True
+        return self._inputs
+
+    def canvas(self, name: str) -> tuple[NDArray[Any], dict[int, object]]:
+        """An input to draw on, and what is noted of it. See `rfkernels.engines.Session`."""
+        return self._inputs[name], {} if self._inputs_are_lent else self._notes[name]
+
+    def end_loan(self) -> None:
+        """Forget what was noted of inputs that somebody else may have written since."""
+        if self._inputs_are_lent:
+            for notes in self._notes.values():
+                notes.clear()
+            self._inputs_are_lent = False
 
     def run(self) -> Mapping[str, NDArray[Any]]:
         """Run the network on `inputs`; the arrays returned are valid until the next `run`."""
@@ -175,7 +197,8 @@ class OpenVINOEngine:
         if cache_directory is not None:
             settings["CACHE_DIR"] = str(cache_directory)
         try:
-            self._network = _compile(core, model, settings, self.precision, options)
+            with _alone_in(cache_directory):
+                self._network = _compile(core, model, settings, self.precision, options)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not compile {Path(model).name}: {_first_line(error)}") from error
         compiled, branches = self._network.compiled, self._network.branches
@@ -195,7 +218,7 @@ class OpenVINOEngine:
         # By batch, the one used last at the end.
         self._idle: OrderedDict[int, list[OpenVINOSession]] = OrderedDict()
         if branches:
-            with self.session(self.inputs[0].shape[0] or 1) as session:
+            with self.session() as session:
                 session.prepare()
 
     @property
@@ -210,11 +233,18 @@ class OpenVINOEngine:
         }
 
     @contextmanager
-    def session(self, batch: int = 1) -> Iterator[OpenVINOSession]:
+    def session(self, batch: int | None = None) -> Iterator[OpenVINOSession]:
         """Lend a session for `batch` images; made when none is idle, kept for the next caller afterwards.
+
+        See `rfkernels.engines.Engine`.
 
         Those of the batch sizes used last are kept; a session holds all memory of a run.
         """
+        fixed = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
+        batch = (fixed or 1) if batch is None else batch
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1 or (fixed is not None and batch != fixed):
+            wanted = f"{fixed}, which the network was built for" if fixed is not None else "1 or more"
+            raise InvalidArgumentError(f"batch is {batch!r}; give {wanted}")
         with self._lock:
             idle = self._idle.get(batch)
             session = idle.pop() if idle else None
@@ -223,6 +253,7 @@ class OpenVINOEngine:
         try:
             yield session
         finally:
+            session.end_loan()
             with self._lock:
                 self._idle.setdefault(batch, []).append(session)
                 self._idle.move_to_end(batch)
@@ -323,8 +354,11 @@ def _prepare_cache_directory(wanted: str | Path | Literal[False] | None) -> Path
                 f"cache_directory {directory} cannot be made: {error.strerror}; choose another or False"
             ) from error
         return directory
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - Path's raises
     directory = Path(base) / "rfkernels" / "openvino"
+    if not directory.is_absolute():
+        _logger.warning("compiled networks are not cached: neither XDG_CACHE_HOME nor HOME names a folder")
+        return None
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -334,6 +368,19 @@ def _prepare_cache_directory(wanted: str | Path | Literal[False] | None) -> Path
         _logger.warning("compiled networks are not cached: %s is not writable", directory)
         return None
     return directory
+
+
+@contextmanager
+def _alone_in(cache_directory: Path | None) -> Iterator[None]:
+    """One process or thread at a time: OpenVINO maps files of the cache that another process may still be writing."""
+    with ExitStack() as stack:
+        if cache_directory is not None and sys.platform != "win32":
+            try:
+                lock = stack.enter_context((cache_directory / "lock").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+            except OSError as error:
+                _logger.warning("%s is used without a lock: %s", cache_directory, error)
+        yield
 
 
 def _specification(port: openvino.ConstOutput, *, channels_last: bool = False) -> TensorSpecification:

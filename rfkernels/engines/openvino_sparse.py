@@ -156,17 +156,24 @@ def branches_network(branches: Sequence[SparseBranch], feature_type: openvino.Ty
     Output: float32 [n, channels].
     """
     parameters, results = [], []
+    activate = _silu if feature_type == openvino.Type.bf16 else _silu_apart
     for branch in branches:
         first, second, third = (_as_matrix(weights) for weights in branch.weights)
         features = opset.parameter([-1, branch.weights[0].shape[1]], feature_type)
         outer = opset.parameter([-1, _TAPS], openvino.Type.i32)
         inner = opset.parameter([-1, _TAPS], openvino.Type.i32)
-        hidden = _silu(_linear(_rows_of(features, outer), first, branch.biases[0]))
+        hidden = activate(_linear(_rows_of(features, outer), first, branch.biases[0]))
         outside = opset.constant(np.zeros((1, len(first)), np.float32))
-        hidden = _silu(_linear(_rows_of(opset.concat([hidden, outside], 0), inner), second, branch.biases[1]))
+        hidden = activate(_linear(_rows_of(opset.concat([hidden, outside], 0), inner), second, branch.biases[1]))
         parameters += [features, outer, inner]
         results.append(opset.result(_linear(hidden, third, branch.biases[2])))
-    return openvino.Model(results, parameters, "sparse branches")
+    network = openvino.Model(results, parameters, "sparse branches")
+    # OpenVINO numbers nameless nodes through the life of a process, and looks a network up in its cache by names too.
+    for index, node in enumerate(network.get_ordered_ops()):
+        node.set_friendly_name(f"node {index}")
+        for output in node.outputs():
+            output.get_tensor().set_names({f"tensor {index}"})
+    return network
 
 
 def _as_matrix(weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -189,6 +196,14 @@ def _linear(values: openvino.Node, matrix: NDArray[np.float32], bias: NDArray[np
 
 def _silu(values: openvino.Node) -> openvino.Node:
     return opset.multiply(values, opset.sigmoid(values))
+
+
+def _silu_apart(values: openvino.Node) -> openvino.Node:
+    """The same, but not fused into the product before it: the kernel that takes SiLU in divides a float32 sum among
+    threads in one way for few rows and in another for many, so that a value would depend on what else is asked for.
+    """
+    axis = opset.constant(np.int64(0))
+    return opset.squeeze(_silu(opset.unsqueeze(values, axis)), axis)
 
 
 class SparseSession:
@@ -216,6 +231,9 @@ class SparseSession:
 
     def run(self, pixels: Mapping[str, NDArray[Any]], image: int) -> dict[str, NDArray[np.float32]]:
         """Values [n, channels] of every branch at `pixels` [n] of an image; valid until the next call."""
+        missing = [branch.name for branch in self._branches if branch.name not in pixels]
+        if missing:
+            raise InvalidArgumentError(f"pixels lacks {', '.join(missing)}; give numbers for every sparse output")
         counts = [len(pixels[branch.name]) for branch in self._branches]
         if any(counts):
             for index, branch in enumerate(self._branches):
@@ -250,6 +268,9 @@ class SparseSession:
         table = self._tables[index]
         pixel_count, zero_row = len(table), self._zero_rows[index]
         count = len(pixels)
+        if pixels.ndim != 1 or (count and not np.issubdtype(pixels.dtype, np.integer)):
+            name = self._branches[index].name
+            raise InvalidArgumentError(f"pixels of {name} are {pixels.dtype} {pixels.shape}; give whole numbers [n]")
         if count and not (pixels.min() >= 0 and pixels.max() < pixel_count):
             name = self._branches[index].name
             raise InvalidArgumentError(

@@ -39,6 +39,7 @@ BOX_OUTPUTS = tuple(f"box_{stride}" for stride in HEAD_STRIDES)
 BOX_CHANNELS = 64
 # Of a network with a dynamic batch: the memory of a run grows with its batch, its speed hardly beyond this.
 _LARGEST_BATCH = 16
+_MOST_DETECTIONS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,12 @@ class ObjectDetectionModel:
             _fraction("confidence", chosen.confidence if confidence is None else confidence),
             _fraction("iou_threshold", chosen.iou_threshold if iou_threshold is None else iou_threshold),
             _at_least_zero("max_detections", chosen.max_detections if max_detections is None else max_detections),
-            class_agnostic_nms,
+            _truth("class_agnostic_nms", class_agnostic_nms),
             self._ids_of(class_filter, refuse_unknown=True),
         )
         started = time.perf_counter()
         several = isinstance(images, list)
-        loaded = _load_all("images", images, image_options or ImageOptions())
+        loaded = _load_all("images", images, _checked(image_options))
         detections = self.detect_images(loaded, settings)
         responses = self._respond(loaded, detections, started)
         return responses if several else responses[0]
@@ -175,7 +176,8 @@ class ObjectDetectionModel:
             )
         started = time.perf_counter()
         settings = self._settings_of(request)
-        options = replace(image_options or ImageOptions(), auto_orient=not request.disable_preproc_auto_orient)
+        options = _checked(image_options)
+        options = replace(options, auto_orient=options.auto_orient and not request.disable_preproc_auto_orient)
         loaded = _load_all("image", request.image, options)
         preparation = self._preparation.without(
             static_crop=bool(request.disable_preproc_static_crop),
@@ -222,9 +224,8 @@ class ObjectDetectionModel:
         self, images: Sequence[Image], session: Session, convention: Convention, preparation: Preparation | None = None
     ) -> list[Placement]:
         """Write the images into the session's input; returns where each lies in it."""
-        return (preparation or self._preparation).write(
-            images, session.inputs[self._input_name], convention, session.drawn
-        )
+        canvas, drawn = session.canvas(self._input_name)
+        return (preparation or self._preparation).write(images, canvas, convention, drawn)
 
     def finish(
         self,
@@ -433,9 +434,23 @@ def _check_network(engine: Engine, metadata: ModelMetadata) -> None:
         raise ModelFileError(f"the network's outputs are {shapes}, its metadata say {expected}; build the model again")
 
 
+def _checked(image_options: ImageOptions | None) -> ImageOptions:
+    if image_options is None:
+        return ImageOptions()
+    if not isinstance(image_options, ImageOptions):
+        raise InvalidArgumentError(f"image_options is {image_options!r}; give rfkernels.ImageOptions(...)")
+    return image_options
+
+
+def _truth(name: str, value: bool) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidArgumentError(f"{name} is {value!r}; give True or False")
+    return bool(value)
+
+
 def _number(name: str, value: float) -> float:
-    # NumPy's numbers are welcome, texts and truth values are not.
-    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
+    # NumPy's numbers are welcome, texts, truth values and arrays of several are not.
+    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat) or np.ndim(value) > 0:
         raise InvalidArgumentError(f"{name} is {value!r}; give a number from 0 to 1")
     if math.isnan(value):
         raise InvalidArgumentError(f"{name} is nan; give a number from 0 to 1")
@@ -452,4 +467,5 @@ def _fraction(name: str, value: float) -> float:
 def _at_least_zero(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 0:
         raise InvalidArgumentError(f"{name} is {value!r}; give a whole number from 0")
-    return operator.index(value)
+    # More than there can be is all there are.
+    return min(operator.index(value), _MOST_DETECTIONS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rfkernels import ops
 from rfkernels.images import Image
+from rfkernels.images.image import refusal
 from rfkernels.model_metadata import ModelMetadata, Preprocessing
 from rfkernels.ops import Placement, Rectangle, StaticCrop
 from rfkernels.tasks.convention import Convention
@@ -85,14 +86,18 @@ class Preparation:
         return placements
 
     def _plan(self, image: Image, convention: Convention) -> Placement:
-        return ops.plan_placement(
-            image.height,
-            image.width,
-            size=self._metadata.image_size,
-            mode=self._steps.resize_mode,
-            rounding=convention.size_rounding,
-            static_crop=None if self._steps.static_crop is None else StaticCrop(*self._steps.static_crop),
-        )
+        try:
+            return ops.plan_placement(
+                image.height,
+                image.width,
+                size=self._metadata.image_size,
+                mode=self._steps.resize_mode,
+                rounding=convention.size_rounding,
+                static_crop=None if self._steps.static_crop is None else StaticCrop(*self._steps.static_crop),
+            )
+        except ValueError as error:
+            # The model's own steps are sound, so it is the image that they do not fit: a crop that leaves no pixel.
+            raise refusal(f"the model's preprocessing does not fit it ({error}).") from error
 
     def _enhance(self, image: Image, placement: Placement) -> tuple[NDArray[Any], Placement]:
         """Grayscale and contrast look at the cropped image alone; what they return begins at its first pixel."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions, openvino_model
+from rfkernels.engines import openvino as openvino_engine
 from rfkernels.engines.openvino import aligned_empty, supported_precisions
 from rfkernels.errors import EngineError, InvalidArgumentError
 from rfkernels.reference.bfloat16 import from_bfloat16, to_bfloat16
@@ -115,6 +117,30 @@ def test_idle_sessions_do_not_add_up_over_batch_sizes(tmp_path, options):
                 address = session.inputs["x"].ctypes.data
 
 
+def test_notes_on_inputs_end_where_anybody_may_write(tmp_path, options):
+    engine = OpenVINOEngine(save_affine_network(tmp_path / "affine.onnx"), options)
+    for _ in range(2):
+        with engine.session() as session:
+            canvas, notes = session.canvas("x")
+            assert notes == {}
+            notes[0] = "drawn"
+        with engine.session() as session:
+            assert session.canvas("x")[1] == {0: "drawn"}
+            assert np.shares_memory(canvas, session.inputs["x"])
+            written_meanwhile = session.canvas("x")[1]
+            assert written_meanwhile == {}
+            written_meanwhile[0] = "drawn too"
+
+
+@pytest.mark.parametrize(("built_for", "batch"), [(2, 1), (2, 3), (2, True), (None, 0), (None, "1"), (None, 1.0)])
+def test_batches_that_a_network_does_not_take(tmp_path, options, built_for, batch):
+    engine = OpenVINOEngine(save_affine_network(tmp_path / "affine.onnx", batch=built_for or "batch"), options)
+    with pytest.raises(InvalidArgumentError, match=f"batch is {batch!r}; give "), engine.session(batch):
+        pass
+    with engine.session() as session:
+        assert len(session.inputs["x"]) == (built_for or 1)
+
+
 def test_a_session_serves_again_after_an_exception(tmp_path, options):
     engine = OpenVINOEngine(save_affine_network(tmp_path / "affine.onnx"), options)
 
@@ -135,6 +161,32 @@ def test_the_compiled_network_is_kept_in_the_cache(tmp_path, options):
     path = save_affine_network(tmp_path / "affine.onnx")
     OpenVINOEngine(path, options)
     assert list((tmp_path / "cache").rglob("*.blob"))
+
+
+def test_one_at_a_time_uses_the_cache(tmp_path, options, monkeypatch):
+    compile_network, is_locked = openvino_engine._compile, []
+
+    def compile_and_look(*arguments):
+        with (tmp_path / "cache" / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_locked.append(True)
+        return compile_network(*arguments)
+
+    monkeypatch.setattr(openvino_engine, "_compile", compile_and_look)
+    path = save_affine_network(tmp_path / "affine.onnx")
+    for _ in range(2):  # the second finds the lock free again
+        OpenVINOEngine(path, options)
+    assert is_locked == [True, True]
+
+
+def test_no_home_is_no_cache(tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user whom the system does not know
+    OpenVINOEngine(save_affine_network(tmp_path / "affine.onnx"), OpenVINOOptions())
+    assert "not cached: neither XDG_CACHE_HOME nor HOME" in caplog.text
 
 
 def test_no_cache_on_request(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import threading
 import uuid
 from dataclasses import replace
@@ -190,6 +191,10 @@ def test_threads_share_a_model(model, rng):
         ({"max_detections": True}, "max_detections is True"),
         ({"class_filter": [["star"]]}, "class_filter is"),
         ({"class_filter": iter(["star"])}, "class_filter is"),
+        ({"class_agnostic_nms": "no"}, "class_agnostic_nms is 'no'"),
+        ({"confidence": np.array([0.1, 0.2])}, "confidence is array"),
+        ({"image_options": {}}, "image_options is {}"),
+        ({"image_options": 5}, "image_options is 5"),
     ],
 )
 def test_wrong_options_are_named(model, options, message):
@@ -197,7 +202,52 @@ def test_wrong_options_are_named(model, options, message):
         model.infer(np.zeros((8, 8, 3), np.uint8), **options)
 
 
+def test_any_number_of_detections_may_be_allowed(model, noise):
+    assert geometry([model.infer(noise, max_detections=10**30)]) == geometry([model.infer(noise)])
+
+
+def test_the_image_of_a_list_that_cannot_be_read_is_named(model, noise):
+    with pytest.raises(rfkernels.InputImageLoadError, match=r"^images\[1\]: Could not load input image\."):
+        model.infer([noise, b"no image", noise])
+    images = [schema.InferenceRequestImage(type="base64", value=value) for value in ("AAAA", "BBBB")]
+    with pytest.raises(rfkernels.InputImageLoadError, match=r"^image\[0\]: Could not load input image\."):
+        model.infer_from_request(schema.ObjectDetectionInferenceRequest(image=images))
+
+
+def test_a_request_of_another_type_is_named(model):
+    with pytest.raises(rfkernels.InvalidArgumentError, match="request is a dict"):
+        model.infer_from_request({"image": []})
+
+
+def test_orientation_is_applied_where_options_and_request_both_let_it(model, noise):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "jpeg", exif=exif)
+    image = {"type": "multipart", "value": buffer.getvalue()}
+    for allowed, disabled in [(True, False), (True, True), (False, False), (False, True)]:
+        request = schema.ObjectDetectionInferenceRequest(image=image, disable_preproc_auto_orient=disabled)
+        answer = model.infer_from_request(request, image_options=rfkernels.ImageOptions(auto_orient=allowed))
+        turned = allowed and not disabled
+        assert (answer.image.height, answer.image.width) == (noise.shape[:2][::-1] if turned else noise.shape[:2])
+
+
+def test_inputs_written_by_a_caller_do_not_spoil_later_requests(model, noise):
+    expected = geometry([model.infer(noise)])
+    with model.engine.session() as session:
+        session.inputs["images"][...] = 1
+        session.run()
+    assert geometry([model.infer(noise)]) == expected
+
+
 def test_load_refuses_what_it_cannot_run(small_model_path, tmp_path):
+    with pytest.raises(rfkernels.InvalidArgumentError, match="path is a int"):
+        rfkernels.load(5)
+    with pytest.raises(rfkernels.InvalidArgumentError, match="cache_directory is True"):
+        rfkernels.load(small_model_path, cache_directory=True)
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(rfkernels.ModelFileError, match="is not a regular file"):
+        rfkernels.load(tmp_path / "pipe.onnx")
     with pytest.raises(rfkernels.InvalidArgumentError, match="device is 'cuda:0'"):
         rfkernels.load(small_model_path, device="cuda:0")
     with pytest.raises(rfkernels.ModelFileError, match=r"missing\.onnx"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rfkernels.errors import InputImageLoadError
 from rfkernels.images import Image
 from rfkernels.model_metadata import ModelMetadata, Preprocessing, Source
 from rfkernels.reference import preprocess as definition
@@ -100,6 +101,13 @@ def test_a_centre_crop_is_black_around_a_small_image(rng):
     expected = definition.preprocess([small], [placement], size=SIZE, swap_channels=True, pad_value=0)
     np.testing.assert_array_equal(destination, expected)
     assert destination[0, 0, 0, 0] == 0
+
+
+def test_an_image_that_the_models_crop_leaves_nothing_of_is_refused():
+    prepared = preparation(static_crop=(40.0, 60.0, 0.0, 100.0))
+    thin = Image(np.zeros((5, 1, 3), np.uint8), "bgr")
+    with pytest.raises(InputImageLoadError, match=r"Could not load input image.*preprocessing does not fit it"):
+        prepared.write([thin], np.zeros((1, 3, *SIZE), np.float32), V2)
 
 
 def test_padding_is_drawn_again_only_where_it_changes(rng):
