@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rfkernels.errors import InputImageLoadError
+from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 
 ColorOrder = Literal["rgb", "bgr"]
 
@@ -27,6 +27,14 @@ class Image:
 
     pixels: NDArray[np.uint8]
     color_order: ColorOrder
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+            raise InvalidArgumentError(f"pixels are {found}; give a NumPy array, uint8 [height, width, 3]")
+        if self.color_order not in ("rgb", "bgr"):
+            raise InvalidArgumentError(f'color_order is {self.color_order!r}; give "rgb" or "bgr"')
 
     @property
     def height(self) -> int:
@@ -64,6 +72,16 @@ class ImageOptions:
     url_timeout: float = 10.0
     url_max_bytes: int = 64 << 20
     url_max_redirects: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("auto_orient", "allow_file", "allow_url"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidArgumentError(f"{name} is {getattr(self, name)!r}; give True or False")
+        for name in ("max_pixels", "max_encoded_bytes", "url_timeout", "url_max_bytes", "url_max_redirects"):
+            value = getattr(self, name)
+            kinds = (int, float) if name == "url_timeout" else (int,)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
+                raise InvalidArgumentError(f"{name} is {value!r}; give a number from 0")
 
 
 def refusal(cause: str) -> InputImageLoadError:

@@ -18,8 +18,11 @@ _PROGRESSIVE_FRAME_HEADERS = frozenset({0xC2, 0xCA})
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 
 # Every scan of a progressive file is one pass over the whole image: without a bound a small file costs hours.
-# libjpeg-turbo's TJFLAG_LIMITSCANS uses the same number; real files have about ten.
+# libjpeg-turbo's TJFLAG_LIMITSCANS uses the same number; real files have about ten, and only small images may have
+# many more: the time that they cost is that of their pixels.
 _MAX_SCANS = 500
+_MAX_SCANS_OF_ANY_IMAGE = 24
+_MAX_PIXELS_OF_ALL_SCANS = 4_000_000_000
 
 # Warnings of libjpeg about header fields that do not touch the pixels. Strict decoding stops at any warning and reports
 # only the first, so these fields are put right in a copy, and the copy is decoded strictly.
@@ -76,8 +79,10 @@ def read_header(data: bytes) -> JpegHeader:
 def decode(data: bytes, header: JpegHeader, options: ImageOptions) -> NDArray[np.uint8]:
     """Decode to uint8 [height, width, 3], RGB, orientation not applied; raises `InputImageLoadError`."""
     check_pixel_count(header.width, header.height, options)
-    if header.progressive and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise refusal(f"the JPEG has more than {_MAX_SCANS} scans.")
+    affordable = _MAX_PIXELS_OF_ALL_SCANS // (header.width * header.height)
+    most_scans = min(_MAX_SCANS, max(_MAX_SCANS_OF_ANY_IMAGE, affordable))
+    if header.progressive and data.count(b"\xff\xda") > most_scans:
+        raise refusal(f"the JPEG has more than {most_scans} scans of {header.width} x {header.height} pixels.")
     try:
         return _decode_strictly(data)
     except ValueError as error:

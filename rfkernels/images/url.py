@@ -18,6 +18,13 @@ from rfkernels.images.image import ImageOptions, refusal
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK_BYTES = 1 << 16
+# Not of the public internet, though older versions of `ipaddress` say so: documentation, retired relays of 6to4, and
+# what was site-local once.
+_NOT_PUBLIC = (
+    ipaddress.ip_network("3fff::/20"),
+    ipaddress.ip_network("fec0::/10"),
+    ipaddress.ip_network("192.88.99.0/24"),
+)
 # A name server would be asked for an IPv4 address inside these, and a gateway would send us there.
 _TRANSLATED_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 
@@ -42,7 +49,10 @@ def download(url: str, options: ImageOptions) -> bytes:
             raise refusal(f"the URL could not be downloaded ({type(error).__name__}: {error}).") from error
         if location is None:
             return body
-        url = urljoin(url, location)
+        try:
+            url = urljoin(url, location)
+        except ValueError as error:
+            raise refusal(f"the URL was redirected to one that is malformed ({error}).") from error
     raise refusal(f"the URL was redirected more than {options.url_max_redirects} times.")
 
 
@@ -89,9 +99,12 @@ def _split(url: str) -> tuple[str, int, str]:
         raise refusal("the URL names no host.")
     if parts.username is not None or parts.password is not None:
         raise refusal("the URL contains a user name or a password, which is not allowed.")
-    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    if parts.query:
-        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+    try:
+        target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+        if parts.query:
+            target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+    except UnicodeEncodeError as error:
+        raise refusal(f"the URL is malformed ({error}).") from error
     return host, port, target
 
 
@@ -121,6 +134,8 @@ def is_public(address: str) -> bool:
             return is_public(str(parsed.ipv4_mapped))
         if any(parsed in network for network in _TRANSLATED_IPV4):
             return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
+    if any(parsed in network for network in _NOT_PUBLIC):  # False for a network of the other version
+        return False
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
 
 

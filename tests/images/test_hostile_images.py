@@ -191,6 +191,14 @@ def test_a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded():
     assert "more than 500 scans" in refusal_of(MALFORMED["jpeg of endless scans"])
 
 
+def test_a_large_jpeg_may_have_fewer_scans():
+    data = WHOLE["jpeg-progressive"]
+    frame = data.index(b"\xff\xc2")
+    large = data[: frame + 5] + struct.pack(">HH", 13_000, 13_000) + data[frame + 9 : -2]
+    scans = b"\xff\xda\0\x08\1\1\0\0\x3f\0" * 20 + b"\xff\xd9"
+    assert "more than 24 scans of 13000 x 13000" in refusal_of(large + scans)
+
+
 def test_bombs_are_refused_before_memory_is_spent_on_them(tmp_path):
     for index, name in enumerate(BOMBS):
         (tmp_path / f"{index}.bin").write_bytes(BOMBS[name])
@@ -298,7 +306,8 @@ WRONGLY_DECLARED = {
     "unreadable file object": (Unreadable(), "ConnectionResetError: gone"),
     "text file object": (TextFile(), "Open the file in binary mode"),
     "missing path": (Path("no/such/file.png"), "No such file"),
-    "directory": (Path(), "not a regular file"),
+    "directory": (Path(), "is a folder, not an image"),
+    "directory as text": (str(Path.cwd()), "is a folder, not an image"),
     "device": (Path("/dev/zero"), "not a regular file"),
     "missing path as text": ("no/such/file.png", "is not an existing file, nor an image in base64"),
     "empty text": ("", "is not an existing file, nor an image in base64"),

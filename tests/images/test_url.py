@@ -248,6 +248,9 @@ NOT_PUBLIC = [
     "64:ff9b::a9fe:a9fe",
     "2002:7f00:1::",
     "2001:db8::1",
+    "3fff::1",
+    "fec0::1",
+    "192.88.99.1",
     "not an address",
 ]
 
@@ -296,6 +299,12 @@ def test_a_redirect_away_from_https_is_refused(network, location):
     assert len(network.connected) == 1
 
 
+@pytest.mark.parametrize("location", ["https://[bad/", "//[::1"])
+def test_a_redirect_to_a_malformed_url_is_refused(network, location):
+    network.server.answers["/old.png"] = redirect(location)
+    assert "redirected to one that is malformed" in refusal_of("https://images.example/old.png")
+
+
 MALFORMED = {
     "http://images.example/a.png": "only https",
     "https://": "names no host",
@@ -305,6 +314,8 @@ MALFORMED = {
     "https://[::1/a.png": "malformed",
     "https://" + "a" * 70 + ".example/a.png": "malformed",
     "https://no-such-host.example/a.png": "could not be resolved",
+    "https://images.example/\ud800": "malformed",
+    "https://images.example/?\ud800": "malformed",
     "https://images.example/\r\nX-Injected: 1": "status 404",
 }
 
