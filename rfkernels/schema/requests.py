@@ -1,5 +1,7 @@
 """V2 requests. Names, types and defaults are those of the API; fields it does not know are ignored."""
 
+import contextlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from types import UnionType
@@ -22,8 +24,13 @@ class RequestModel(msgspec.Struct, kw_only=True):
 
     def __post_init__(self) -> None:
         fields = msgspec.structs.asdict(self)
+        given = {
+            name: _as_v2_reads(value, kinds)
+            for name, kinds in _scalar_kinds(type(self)).items()
+            if (value := fields[name]) is not None
+        }
         try:
-            checked = msgspec.convert(fields, _plain_twin(type(self)), strict=False)
+            checked = msgspec.convert(fields | given, _plain_twin(type(self)), strict=False)
         except msgspec.ValidationError as error:
             raise SchemaError(_explain(type(self), str(error))) from error
         for name, value in fields.items():
@@ -148,6 +155,41 @@ class ObjectDetectionInferenceRequest(CVInferenceRequest, kw_only=True):
     visualize_predictions: bool | None = False
     disable_active_learning: bool | None = False
     active_learning_target_dataset: str | None = None
+
+
+# What V2 (pydantic) takes for a truth value, in any case.
+_TRUTHS = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict.fromkeys(
+    ("0", "off", "f", "false", "n", "no"), False
+)
+_WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,400}(?:_\d{1,400})*)(?:\.0+)?\s*", re.ASCII)
+
+
+@cache
+def _scalar_kinds(model: type[RequestModel]) -> dict[str, frozenset[type]]:
+    """Those of bool, int and float that each field may be."""
+    kinds = {
+        info.name: frozenset({bool, int, float} & {info.type, *get_args(info.type)})
+        for info in msgspec.structs.fields(model)
+    }
+    return {name: kind for name, kind in kinds.items() if kind}
+
+
+def _as_v2_reads(value: Any, kinds: frozenset[type]) -> Any:  # noqa: ANN401 - whatever a field was given
+    """A value in the form that msgspec takes, where V2 takes more: "yes" for true, true for 1, " 7 " for 7."""
+    if bool in kinds:
+        if isinstance(value, str):
+            return _TRUTHS.get(value.lower(), value)
+        return bool(value) if isinstance(value, float) and value in (0.0, 1.0) else value
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str) and float in kinds:
+        with contextlib.suppress(ValueError):
+            return float(value) if value.isascii() else value
+    elif isinstance(value, str):
+        # A text that is no number in V2 is quoted, since msgspec would read "1e3".
+        number = _WHOLE_NUMBER.fullmatch(value)
+        return int(number[1]) if number else repr(value)
+    return value
 
 
 @cache

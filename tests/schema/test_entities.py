@@ -197,6 +197,27 @@ def test_values_are_converted_where_nothing_is_lost():
     assert [type(image) for image in request.image] == [InferenceRequestImage] * 2
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("class_agnostic_nms", "Yes", True),
+        ("class_agnostic_nms", "off", False),
+        ("class_agnostic_nms", 1.0, True),
+        ("max_detections", " 7 ", 7),
+        ("max_detections", "7.00", 7),
+        ("max_detections", "1_000", 1000),
+        ("max_detections", True, 1),
+        ("confidence", " 0.25\n", 0.25),
+        ("confidence", "1e-1", 0.1),
+        ("confidence", True, 1.0),
+        ("iou_threshold", ".5", 0.5),
+    ],
+)
+def test_values_are_taken_in_the_forms_that_v2_takes(field, value, expected):
+    read = getattr(ObjectDetectionInferenceRequest(image=IMAGE, **{field: value}), field)
+    assert (read, type(read)) == (expected, type(expected))
+
+
 def test_objects_are_kept_as_image_values():
     array = np.zeros((2, 2, 3), np.uint8)
     image = InferenceRequestImage(type="numpy_object", value=array)
@@ -241,6 +262,11 @@ WRONG = {
     "filter of one name": ({"image": IMAGE, "class_filter": "dog"}, r"\.class_filter: .*list of str or null"),
     "filter of numbers": ({"image": IMAGE, "class_filter": ["dog", 3]}, r"\.class_filter\[1\]: Expected `str`"),
     "flag in words": ({"image": IMAGE, "class_agnostic_nms": "perhaps"}, r"\.class_agnostic_nms: "),
+    "flag of a number": ({"image": IMAGE, "class_agnostic_nms": 2.0}, r"\.class_agnostic_nms: "),
+    "count with an exponent": ({"image": IMAGE, "max_detections": "1e3"}, r"\.max_detections: Expected `int"),
+    "count in other digits": ({"image": IMAGE, "max_detections": "\u0663"}, r"\.max_detections: "),
+    "threshold in other digits": ({"image": IMAGE, "iou_threshold": "\u0663"}, r"\.iou_threshold: "),
+    "empty threshold": ({"image": IMAGE, "iou_threshold": ""}, r"\.iou_threshold: "),
     "id of a number": ({"image": IMAGE, "id": 7}, r"\.id: Expected `str`, got `int`"),
 }
 
