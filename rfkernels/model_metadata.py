@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from rfkernels.errors import ModelFileError
+from rfkernels.errors import InvalidArgumentError, ModelFileError
 
 METADATA_KEY = "rfkernels"
 FORMAT_VERSION = 1
@@ -128,8 +129,12 @@ def read_model_metadata(path: str | Path) -> ModelMetadata:
     Raises:
         ModelFileError: the file cannot be read, is not ONNX, is truncated, or carries no (or invalid) metadata.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgumentError(f"path is a {type(path).__name__}; give the name of a model file")
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ModelFileError("is a directory" if path.is_dir() else "is not a regular file")
         with path.open("rb") as file:
             properties = read_onnx_properties(file, path.stat().st_size)
     except OSError as error:

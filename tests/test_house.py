@@ -24,6 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "tasks": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines"},
     # The door to everything, the kernels apart.
     "cli": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines", "tasks", "builder", "benchmarks"},
+    "__main__": {"cli"},
     "benchmarks": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines", "tasks", "builder", "models"},
 }
 # Packages besides the standard library that a room may name, outside of blocks for type checkers.

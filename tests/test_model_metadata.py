@@ -196,7 +196,7 @@ def graph_field(length=0):
     ("data", "message"),
     [
         (b"", "no graph"),
-        (b"\x00", "field 0"),
+        (b"\x00", "at byte 0"),
         (b"PK\x03\x04" + bytes(100), "not an ONNX file"),
         (graph_field() + b"\x0b", "what stands at byte"),
         (graph_field() + b"\x72\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "wants"),

@@ -55,6 +55,15 @@ def run(arguments: argparse.Namespace) -> None:
     for source, output in progress(pairs, "images", len(outputs), disable=len(outputs) == 1):
         try:
             image = load_image(source, options=options)
+            response = model.infer(
+                image,
+                confidence=arguments.confidence,
+                iou_threshold=arguments.iou,
+                max_detections=arguments.max_detections,
+                class_agnostic_nms=arguments.class_agnostic,
+                class_filter=arguments.classes,
+                convention=arguments.convention,
+            )
         except InputImageLoadError as error:
             if len(outputs) == 1:
                 named = _file_name(source)
@@ -63,15 +72,6 @@ def run(arguments: argparse.Namespace) -> None:
             failures[len(responses)] = error
             responses.append(ErrorResponse(message=str(error)))
             continue
-        response = model.infer(
-            image,
-            confidence=arguments.confidence,
-            iou_threshold=arguments.iou,
-            max_detections=arguments.max_detections,
-            class_agnostic_nms=arguments.class_agnostic,
-            class_filter=arguments.classes,
-            convention=arguments.convention,
-        )
         responses.append(response)
         if output is not None:
             from rfkernels.tasks.drawing import draw_detections
@@ -125,6 +125,11 @@ def _output_paths(given: str | None, images: list[str]) -> list[Path | None]:
     paths: list[Path | None] = [output / f"{Path(image).stem}-annotated.png" for image in images]
     if len(set(paths)) != len(paths):
         raise InvalidArgumentError("two of the images have the same name, so their pictures would too; run them apart")
+    for path in paths:
+        if path is not None and path.exists():
+            same = next((image for image in images if Path(image).is_file() and path.samefile(image)), None)
+            if same is not None:
+                raise InvalidArgumentError(f"--output is {output}, where a picture would take the place of {same}")
     output.mkdir(parents=True, exist_ok=True)
     return paths
 

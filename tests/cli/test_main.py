@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -103,6 +104,49 @@ def test_output_of_several_images_is_a_folder(small_model_path, photo, tmp_path,
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["other-annotated.png", "photo-annotated.png"]
     assert main(["infer", str(small_model_path), str(photo), str(other), "--output", str(tmp_path / "x.png")]) == 2
     assert "give a folder" in capsys.readouterr().err
+
+
+def test_a_picture_never_takes_the_place_of_an_image(small_model_path, photo, capsys):
+    other = photo.with_name("photo-annotated.png")
+    other.write_bytes(photo.read_bytes())
+    before = other.read_bytes()
+    assert main(["infer", str(small_model_path), str(photo), str(other), "--output", str(photo.parent)]) == 2
+    assert "take the place of" in capsys.readouterr().err
+    assert other.read_bytes() == before
+    assert main(["infer", str(small_model_path), str(photo), "--output", ""]) == 2
+    assert "--output is empty" in capsys.readouterr().err
+
+
+def test_one_bad_image_is_named(small_model_path, photo, capsys):
+    photo.write_bytes(photo.read_bytes()[:99])
+    assert main(["infer", str(small_model_path), str(photo)]) == 2
+    assert capsys.readouterr().err.startswith("rfkernels: photo.png: Could not load input image. Cause: ")
+
+
+def test_an_image_that_the_models_crop_empties_does_not_cost_the_others(small_model_path, photo, tmp_path, capsys):
+    (weights,) = small_model_path.parent.glob("*.safetensors")
+    cropping = str(tmp_path / "crop.onnx")
+    assert main(["build", str(weights), "-o", cropping, "--static-crop", "40", "60", "0", "100"]) == 0
+    thin = tmp_path / "thin.png"
+    Image.new("RGB", (1, 9)).save(thin)
+    capsys.readouterr()
+    assert main(["infer", cropping, str(photo), str(thin), str(photo)]) == 2
+    answers = json.loads(capsys.readouterr().out)
+    assert ["predictions" in answer for answer in answers] == [True, False, True]
+
+
+def test_an_instruction_set_that_is_not_there_is_one_line():
+    ran = subprocess.run(
+        [sys.executable, "-m", "rfkernels", "info"],
+        env={**os.environ, "RFKERNELS_INSTRUCTION_SET": "mmx"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith('rfkernels: the environment variable RFKERNELS_INSTRUCTION_SET is "mmx"')
+    assert len(ran.stderr.splitlines()) == 1
 
 
 def test_table(small_model_path, photo, capsys):
