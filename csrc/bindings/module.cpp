@@ -11,13 +11,13 @@ void raise_if_failed(const Status& status) {
         case StatusCode::kInvalidArgument:
             throw py::value_error(status.message());
         case StatusCode::kOutOfMemory:
-            PyErr_SetString(PyExc_MemoryError, status.message().c_str());
+            PyErr_SetString(PyExc_MemoryError, status.message());
             throw py::error_already_set();
         case StatusCode::kUnavailable:
             break;
     }
     const py::object unavailable = py::module_::import("rfkernels.errors").attr("UnavailableError");
-    PyErr_SetString(unavailable.ptr(), status.message().c_str());
+    PyErr_SetString(unavailable.ptr(), status.message());
     throw py::error_already_set();
 }
 

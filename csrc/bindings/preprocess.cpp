@@ -168,6 +168,20 @@ SizeRounding rounding_of(const std::string& name) {
     throw py::value_error("rounding is \"" + name + "\"; give \"truncate\" or \"half_to_even\"");
 }
 
+py::tuple fields_of(const Rectangle& rectangle) {
+    return py::make_tuple(rectangle.x, rectangle.y, rectangle.width, rectangle.height);
+}
+
+py::tuple fields_of(const Placement& placement) {
+    return py::make_tuple(fields_of(placement.crop), placement.resized_width, placement.resized_height, placement.left,
+                          placement.top, placement.scale_x, placement.scale_y);
+}
+
+Rectangle rectangle_of(const py::tuple& fields) {
+    return Rectangle{fields[0].cast<std::int64_t>(), fields[1].cast<std::int64_t>(), fields[2].cast<std::int64_t>(),
+                     fields[3].cast<std::int64_t>()};
+}
+
 void bind_placement(py::module_& module) {
     py::class_<Rectangle>(module, "Rectangle", "Half-open rectangle of pixels.")
         .def(py::init([](std::int64_t x, std::int64_t y, std::int64_t width, std::int64_t height) {
@@ -178,10 +192,12 @@ void bind_placement(py::module_& module) {
         .def_readonly("y", &Rectangle::y)
         .def_readonly("width", &Rectangle::width)
         .def_readonly("height", &Rectangle::height)
-        .def("__eq__",
-             [](const Rectangle& a, const Rectangle& b) {
-                 return a.x == b.x && a.y == b.y && a.width == b.width && a.height == b.height;
-             })
+        .def(
+            "__eq__", [](const Rectangle& a, const Rectangle& b) { return fields_of(a).equal(fields_of(b)); },
+            py::is_operator())
+        .def("__hash__", [](const Rectangle& rectangle) { return py::hash(fields_of(rectangle)); })
+        .def(py::pickle([](const Rectangle& rectangle) { return fields_of(rectangle); },
+                        [](const py::tuple& fields) { return rectangle_of(fields); }))
         .def("__repr__", [](const Rectangle& rectangle) {
             return py::str("Rectangle(x={}, y={}, width={}, height={})")
                 .format(rectangle.x, rectangle.y, rectangle.width, rectangle.height);
@@ -200,6 +216,17 @@ void bind_placement(py::module_& module) {
         .def_readonly("top", &Placement::top)
         .def_readonly("scale_x", &Placement::scale_x)
         .def_readonly("scale_y", &Placement::scale_y)
+        .def(
+            "__eq__", [](const Placement& a, const Placement& b) { return fields_of(a).equal(fields_of(b)); },
+            py::is_operator())
+        .def("__hash__", [](const Placement& placement) { return py::hash(fields_of(placement)); })
+        .def(py::pickle([](const Placement& placement) { return fields_of(placement); },
+                        [](const py::tuple& fields) {
+                            return Placement{rectangle_of(fields[0]),        fields[1].cast<std::int64_t>(),
+                                             fields[2].cast<std::int64_t>(), fields[3].cast<std::int64_t>(),
+                                             fields[4].cast<std::int64_t>(), fields[5].cast<double>(),
+                                             fields[6].cast<double>()};
+                        }))
         .def("__repr__", [](const Placement& placement) {
             return py::str(
                        "Placement(crop={!r}, resized_width={}, resized_height={}, left={}, top={}, scale_x={!r}, "

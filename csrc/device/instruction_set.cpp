@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "device/guarded.h"
+
 #if defined(RFK_X86_VARIANTS)
 #include <cpuid.h>
 #endif
@@ -44,7 +46,9 @@ Status parse(const std::string& name, const char* argument, int* choice) {
             return Status();
         }
     }
-    return Status::unavailable(std::string(argument) + " is \"" + name + "\"; this machine runs " +
+    std::string shown(name);
+    for (char& letter : shown) letter = letter >= ' ' && letter <= '~' ? letter : '?';  // messages are ASCII
+    return Status::unavailable(std::string(argument) + " is \"" + shown + "\"; this machine runs " +
                                names_of_supported() + "; choose one of them or \"auto\"");
 }
 
@@ -85,37 +89,42 @@ std::vector<InstructionSet> supported_instruction_sets() {
 }
 
 Status active_instruction_set(InstructionSet* result) {
-    const int forced = forced_choice().load(std::memory_order_relaxed);
-    if (forced != kAutomatic) {
-        *result = static_cast<InstructionSet>(forced);
-        return Status();
-    }
-    // Asked once: neither the machine nor, for our purpose, the environment changes while a process runs.
-    struct Default {
-        Status status;
-        InstructionSet instruction_set = InstructionSet::kBaseline;
-    };
-    static const Default chosen = [] {
-        Default value;
-        value.instruction_set = supported_instruction_sets().back();
-        if (const char* name = std::getenv("RFKERNELS_INSTRUCTION_SET")) {
-            int choice = kAutomatic;
-            value.status = parse(name, "the environment variable RFKERNELS_INSTRUCTION_SET", &choice);
-            if (value.status.ok() && choice != kAutomatic) {
-                value.instruction_set = static_cast<InstructionSet>(choice);
-            }
+    return guarded("instruction set: not enough memory", [&]() -> Status {
+        const int forced = forced_choice().load(std::memory_order_relaxed);
+        if (forced != kAutomatic) {
+            *result = static_cast<InstructionSet>(forced);
+            return Status();
         }
-        return value;
-    }();
-    *result = chosen.instruction_set;
-    return chosen.status;
+        // Asked once: neither the machine nor, for our purpose, the environment changes while a process runs.
+        struct Default {
+            Status status;
+            InstructionSet instruction_set = InstructionSet::kBaseline;
+        };
+        static const Default chosen = [] {
+            Default value;
+            value.instruction_set = supported_instruction_sets().back();
+            const char* name = std::getenv("RFKERNELS_INSTRUCTION_SET");
+            if (name != nullptr && *name != '\0') {
+                int choice = kAutomatic;
+                value.status = parse(name, "the environment variable RFKERNELS_INSTRUCTION_SET", &choice);
+                if (value.status.ok() && choice != kAutomatic) {
+                    value.instruction_set = static_cast<InstructionSet>(choice);
+                }
+            }
+            return value;
+        }();
+        *result = chosen.instruction_set;
+        return chosen.status;
+    });
 }
 
 Status force_instruction_set(const std::string& name) {
-    int choice = kAutomatic;
-    Status status = parse(name, "instruction set", &choice);
-    if (status.ok()) forced_choice().store(choice, std::memory_order_relaxed);
-    return status;
+    return guarded("instruction set: not enough memory", [&]() -> Status {
+        int choice = kAutomatic;
+        Status status = parse(name, "instruction set", &choice);
+        if (status.ok()) forced_choice().store(choice, std::memory_order_relaxed);
+        return status;
+    });
 }
 
 }  // namespace rfkernels

@@ -300,7 +300,7 @@ void test_nms() {
     Kept kept;
     const Status refused = nms(box, score, nullptr, 1, SuppressionParams(), &kept);
     CHECK(refused.code() == StatusCode::kInvalidArgument);
-    CHECK(refused.message().find("boxes[0]") != std::string::npos);
+    CHECK(std::string(refused.message()).find("boxes[0]") != std::string::npos);
 }
 
 std::int64_t ulps_apart(float a, float b) {

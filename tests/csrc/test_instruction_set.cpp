@@ -16,8 +16,8 @@ int main() {
     }
     const Status refused = force_instruction_set("sse9");
     CHECK(refused.code() == StatusCode::kUnavailable);
-    CHECK(refused.message().find("sse9") != std::string::npos);
-    CHECK(refused.message().find("baseline") != std::string::npos);
+    CHECK(std::string(refused.message()).find("sse9") != std::string::npos);
+    CHECK(std::string(refused.message()).find("baseline") != std::string::npos);
     CHECK(force_instruction_set("auto").ok());
     return 0;
 }

@@ -220,7 +220,7 @@ void test_wrong_arguments_write_nothing() {
                              const PreprocessParams& wanted, const std::string& word) {
         const Status status = preprocess(&view, &wrong, 1, wanted, target, nullptr);
         CHECK(status.code() == StatusCode::kInvalidArgument);
-        CHECK(status.message().find(word) != std::string::npos);
+        CHECK(std::string(status.message()).find(word) != std::string::npos);
         CHECK(memory == untouched);
     };
     ImageView view = image.view;

@@ -20,18 +20,26 @@ class [[nodiscard]] Status {
     static Status invalid_argument(std::string message) {
         return Status(StatusCode::kInvalidArgument, std::move(message));
     }
-    static Status out_of_memory(std::string message) { return Status(StatusCode::kOutOfMemory, std::move(message)); }
+    /// `message` is a literal: where there is no memory, none is asked for.
+    static Status out_of_memory(const char* message) {
+        Status status;
+        status.code_ = StatusCode::kOutOfMemory;
+        status.literal_ = message;
+        return status;
+    }
     static Status unavailable(std::string message) { return Status(StatusCode::kUnavailable, std::move(message)); }
 
     bool ok() const { return code_ == StatusCode::kOk; }
     StatusCode code() const { return code_; }
-    const std::string& message() const { return message_; }
+    /// Valid as long as the status is; empty where all is well.
+    const char* message() const { return literal_ != nullptr ? literal_ : message_.c_str(); }
 
   private:
     Status(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
     StatusCode code_ = StatusCode::kOk;
     std::string message_;
+    const char* literal_ = nullptr;
 };
 
 }  // namespace rfkernels

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <new>
 #include <string>
 #include <utility>
 
 #include "checks.h"
 #include "decoded_candidates.h"
 #include "detection_arithmetic.h"
+#include "device/guarded.h"
 #include "planes.h"
 #include "suppression.h"
 
@@ -77,7 +77,7 @@ Status read_grid(std::int64_t rows, std::int64_t columns, std::int64_t stride, c
     grid->stride = static_cast<float>(stride);
     *anchor_count += grid->anchor_count;
     if (*anchor_count > std::numeric_limits<std::int32_t>::max()) {
-        return Status::invalid_argument("heads have more than 2147483647 anchors");
+        return Status::invalid_argument("the levels have more than 2147483647 anchors in all");
     }
     return Status();
 }
@@ -210,9 +210,8 @@ void select_level(const DetectionKernels& kernels, const Plane& classes, std::in
     candidates->level_counts.push_back(static_cast<std::int64_t>(candidates->scores.size() - before));
 }
 
-Status too_many_candidates() {
-    return Status::out_of_memory("detection: not enough memory for the candidates; raise the confidence");
-}
+constexpr char kTooManyCandidates[] = "detection: not enough memory for the candidates; raise the confidence";
+constexpr char kNoMemory[] = "detection: not enough memory for the boxes of the candidates";
 
 /// One image's candidates and the bins of their boxes, checked.
 struct ReadCandidates {
@@ -243,7 +242,8 @@ Status read_candidates(const CandidateBoxes& given, const std::vector<Grid>& gri
         const std::int64_t count = next - first;
         const TensorView& view = given.boxes[level];
         const std::string box_name = "boxes[" + std::to_string(image) + "][" + std::to_string(level) + "]";
-        if (view.rank != 2 || view.shape[0] < count || view.shape[1] < kSides || view.shape[1] % kSides != 0) {
+        if (view.rank != 2 || view.shape[0] < count || view.shape[1] < kSides || view.shape[1] % kSides != 0 ||
+            view.shape[1] > std::numeric_limits<std::int32_t>::max()) {
             return Status::invalid_argument(box_name + " has shape " + shape_of(view) + "; give [" +
                                             std::to_string(count) + " or more candidates, 4 * reg_max]");
         }
@@ -272,7 +272,7 @@ Status read_candidates(const CandidateBoxes& given, const std::vector<Grid>& gri
 
 Status select_candidates(const TensorView* classes, std::int64_t level_count, const DetectionParams& params,
                          std::vector<Candidates>* results) {
-    try {
+    return guarded(kTooManyCandidates, [&]() -> Status {
         if (level_count < 1) return Status::invalid_argument("classes is empty; give the logits of at least one level");
         std::vector<Plane> planes;
         std::vector<Grid> grids;
@@ -310,16 +310,14 @@ Status select_candidates(const TensorView* classes, std::int64_t level_count, co
             }
         }
         *results = std::move(found);
-    } catch (const std::bad_alloc&) {
-        return too_many_candidates();
-    }
-    return Status();
+        return Status();
+    });
 }
 
 Status detect_from_candidates(const AnchorGrid* grids, std::int64_t grid_count, const CandidateBoxes* candidates,
                               const ImageTarget* images, std::int64_t image_count, const DetectionParams& params,
                               std::vector<Detections>* results) {
-    try {
+    return guarded(kNoMemory, [&]() -> Status {
         if (grid_count < 1) return Status::invalid_argument("grids is empty; give the sizes of at least one level");
         std::vector<Grid> read_grids(static_cast<std::size_t>(grid_count));
         std::int64_t anchor_count = 0;
@@ -349,6 +347,7 @@ Status detect_from_candidates(const AnchorGrid* grids, std::int64_t grid_count, 
             status = read_candidates(candidates[image], read_grids, image, &read);
             if (!status.ok()) return status;
             for (std::size_t level = 0; level < read_grids.size(); ++level) {
+                if (read.stretches[level].count == 0) continue;
                 const Plane& plane = read.bins[level];
                 bins.resize(static_cast<std::size_t>(read.reg_max[level] * kBinColumns), 0.0f);
                 decode(
@@ -359,15 +358,13 @@ Status detect_from_candidates(const AnchorGrid* grids, std::int64_t grid_count, 
             found.push_back(finish(kernels, decoded, images[image], params));
         }
         *results = std::move(found);
-    } catch (const std::bad_alloc&) {
-        return too_many_candidates();
-    }
-    return Status();
+        return Status();
+    });
 }
 
 Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, const ImageTarget* images,
                          std::int64_t image_count, const DetectionParams& params, std::vector<Detections>* results) {
-    try {
+    return guarded(kTooManyCandidates, [&]() -> Status {
         Heads heads;
         Status status = read_levels(levels, level_count, &heads);
         if (status.ok()) status = check(params.suppression);
@@ -397,15 +394,13 @@ Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, cons
             found.push_back(finish(kernels, decoded, images[image], params));
         }
         *results = std::move(found);
-    } catch (const std::bad_alloc&) {
-        return too_many_candidates();
-    }
-    return Status();
+        return Status();
+    });
 }
 
 Status detect_from_decoded(const TensorView& prediction, const ImageTarget* images, std::int64_t image_count,
                            const DetectionParams& params, std::vector<Detections>* results) {
-    try {
+    return guarded(kTooManyCandidates, [&]() -> Status {
         if (prediction.rank != 3 || prediction.shape[1] <= kSides) {
             return Status::invalid_argument("prediction has shape " + shape_of(prediction) +
                                             "; give [N, 4 + class_count, A]");
@@ -442,10 +437,8 @@ Status detect_from_decoded(const TensorView& prediction, const ImageTarget* imag
             found.push_back(finish(kernels, candidates, images[image], params));
         }
         *results = std::move(found);
-    } catch (const std::bad_alloc&) {
-        return too_many_candidates();
-    }
-    return Status();
+        return Status();
+    });
 }
 
 }  // namespace rfkernels

@@ -8,7 +8,7 @@
 namespace rfkernels {
 
 /// Scores or logits of one image, float32 or bfloat16; anchor a of class c is element c * class_step + a * anchor_step.
-/// One of the two steps is 1.
+/// One of the two steps is 1 (or unused, where there is one anchor or one class).
 struct ClassValues {
     const void* data = nullptr;
     DataType dtype = DataType::kFloat32;
@@ -36,7 +36,7 @@ using SelectCandidates = void(const ClassValues& values, std::int64_t first_anch
 constexpr int kBinColumns = 16;
 
 /// For each column the mean of the bin number under softmax: bins [reg_max][kBinColumns] to means [kBinColumns].
-/// Overwrites bins. A column with a NaN or an infinity gives NaN, as far as its softmax has no value.
+/// A column with a NaN or an infinity gives NaN, as far as its softmax has no value.
 using ExpectedBins = void(float* bins, std::int64_t reg_max, float* means);
 
 /// Kept boxes of one class, kBlockBoxes at a time; the places not yet taken hold a box that overlaps nothing.

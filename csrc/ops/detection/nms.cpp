@@ -6,6 +6,7 @@
 #include <string>
 
 #include "detection_arithmetic.h"
+#include "device/guarded.h"
 #include "rfkernels/instruction_set.h"
 #include "suppression.h"
 
@@ -163,30 +164,29 @@ Status detection_kernels(DetectionKernels* kernels) {
 
 Status nms(const float* boxes, const float* scores, const std::int32_t* class_ids, std::int64_t count,
            const SuppressionParams& params, Kept* result) {
-    Status status = check(params);
-    if (!status.ok()) return status;
-    if (count < 0 || count > std::numeric_limits<std::int32_t>::max()) {
-        return Status::invalid_argument("boxes has " + std::to_string(count) + " rows; give at most 2147483647");
-    }
-    for (std::int64_t i = 0; i < count; ++i) {
-        if (std::isnan(scores[i])) {
-            return Status::invalid_argument("scores[" + std::to_string(i) + "] is NaN; drop that box before nms");
+    return guarded("nms: not enough memory for the boxes", [&]() -> Status {
+        Status status = check(params);
+        if (!status.ok()) return status;
+        if (count < 0 || count > std::numeric_limits<std::int32_t>::max()) {
+            return Status::invalid_argument("boxes has " + std::to_string(count) + " rows; give at most 2147483647");
         }
-        for (int coordinate = 0; coordinate < 4; ++coordinate) {
-            if (std::isnan(boxes[4 * i + coordinate])) {
-                return Status::invalid_argument("boxes[" + std::to_string(i) + "] has a NaN; drop that box before nms");
+        for (std::int64_t i = 0; i < count; ++i) {
+            if (std::isnan(scores[i])) {
+                return Status::invalid_argument("scores[" + std::to_string(i) + "] is NaN; drop that box before nms");
+            }
+            for (int coordinate = 0; coordinate < 4; ++coordinate) {
+                if (std::isnan(boxes[4 * i + coordinate])) {
+                    return Status::invalid_argument("boxes[" + std::to_string(i) +
+                                                    "] has a NaN; drop that box before nms");
+                }
             }
         }
-    }
-    DetectionKernels kernels;
-    status = detection_kernels(&kernels);
-    if (!status.ok()) return status;
-    try {
+        DetectionKernels kernels;
+        status = detection_kernels(&kernels);
+        if (!status.ok()) return status;
         *result = suppress(kernels, boxes, scores, class_ids, count, params);
-    } catch (const std::bad_alloc&) {
-        return Status::out_of_memory("nms of " + std::to_string(count) + " boxes: not enough memory");
-    }
-    return Status();
+        return Status();
+    });
 }
 
 }  // namespace rfkernels

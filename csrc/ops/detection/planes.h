@@ -9,7 +9,8 @@
 
 namespace rfkernels {
 
-/// One image's values as channels x anchors, steps in elements. One of the steps is 1.
+/// One image's values as channels x anchors, steps in elements. One of the steps is 1 (or unused: one anchor, one
+/// channel).
 struct Plane {
     const void* data = nullptr;
     DataType dtype = DataType::kFloat32;

@@ -225,7 +225,9 @@ std::vector<std::uint16_t> equalized_values(const ImageView& image, const std::a
     return result;
 }
 
-void equalize(const ImageView& image, std::uint8_t* target) {
+}  // namespace
+
+void equalize_adaptively(const ImageView& image, std::uint8_t* target) {
     int darkest = 255;
     int brightest = 0;
     for (std::int64_t y = 0; y < image.height; ++y) {
@@ -252,18 +254,6 @@ void equalize(const ImageView& image, std::uint8_t* target) {
             }
         }
     }
-}
-
-}  // namespace
-
-Status equalize_adaptively(const ImageView& image, std::uint8_t* target) {
-    try {
-        equalize(image, target);
-    } catch (const std::bad_alloc&) {
-        return Status::out_of_memory("no memory to equalise an image of " + std::to_string(image.height) + " x " +
-                                     std::to_string(image.width) + " pixels");
-    }
-    return Status();
 }
 
 }  // namespace rfkernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "device/guarded.h"
 #include "ops/preprocess/checks.h"
 #include "rfkernels/preprocess.h"
 
@@ -126,16 +127,21 @@ void apply(const ByteTable& table, const ImageView& image, std::uint8_t* target)
 }  // namespace
 
 Status contrast(const ImageView& image, Contrast kind, const TensorView& destination) {
-    Status status = check_image(image, "image");
-    if (status.ok()) status = check_image_destination(destination, image);
-    if (!status.ok()) return status;
-    std::uint8_t* target = static_cast<std::uint8_t*>(destination.data);
-    if (kind == Contrast::kAdaptiveEqualization) return equalize_adaptively(image, target);
-    const ByteHistogram histogram = histogram_of(image);
-    const std::int64_t total = image.height * image.width * 3;
-    apply(kind == Contrast::kStretching ? stretching_table(histogram, total) : equalization_table(histogram, total),
-          image, target);
-    return Status();
+    return guarded("contrast: not enough memory for two bytes a pixel", [&]() -> Status {
+        Status status = check_image(image, "image");
+        if (status.ok()) status = check_image_destination(destination, image);
+        if (!status.ok()) return status;
+        std::uint8_t* target = static_cast<std::uint8_t*>(destination.data);
+        if (kind == Contrast::kAdaptiveEqualization) {
+            equalize_adaptively(image, target);
+            return Status();
+        }
+        const ByteHistogram histogram = histogram_of(image);
+        const std::int64_t total = image.height * image.width * 3;
+        apply(kind == Contrast::kStretching ? stretching_table(histogram, total) : equalization_table(histogram, total),
+              image, target);
+        return Status();
+    });
 }
 
 }  // namespace rfkernels

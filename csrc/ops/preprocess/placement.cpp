@@ -2,6 +2,7 @@
 #include <cmath>
 #include <string>
 
+#include "device/guarded.h"
 #include "ops/preprocess/checks.h"
 #include "rfkernels/preprocess.h"
 
@@ -48,94 +49,106 @@ Rectangle whole_image(std::int64_t height, std::int64_t width) {
 }
 
 Status plan_letterbox(const Rectangle& crop, Size canvas, SizeRounding rounding, Placement* placement) {
-    Status status = check(crop, canvas);
-    if (!status.ok()) return status;
-    const double scale = std::min(ratio(canvas.width, crop.width), ratio(canvas.height, crop.height));
-    Placement result;
-    result.crop = crop;
-    result.resized_width = resized_side(crop.width, scale, rounding);
-    result.resized_height = resized_side(crop.height, scale, rounding);
-    result.left = padding_before(canvas.width, result.resized_width, rounding);
-    result.top = padding_before(canvas.height, result.resized_height, rounding);
-    // V2 maps boxes back by the ideal scale, ultralytics by what each side was really resized by.
-    const bool ideal = rounding == SizeRounding::kTruncate;
-    result.scale_x = ideal ? scale : ratio(result.resized_width, crop.width);
-    result.scale_y = ideal ? scale : ratio(result.resized_height, crop.height);
-    *placement = result;
-    return Status();
+    return guarded("placement: not enough memory", [&]() -> Status {
+        Status status = check(crop, canvas);
+        if (!status.ok()) return status;
+        const double scale = std::min(ratio(canvas.width, crop.width), ratio(canvas.height, crop.height));
+        Placement result;
+        result.crop = crop;
+        result.resized_width = resized_side(crop.width, scale, rounding);
+        result.resized_height = resized_side(crop.height, scale, rounding);
+        result.left = padding_before(canvas.width, result.resized_width, rounding);
+        result.top = padding_before(canvas.height, result.resized_height, rounding);
+        // V2 maps boxes back by the ideal scale, ultralytics by what each side was really resized by.
+        const bool ideal = rounding == SizeRounding::kTruncate;
+        result.scale_x = ideal ? scale : ratio(result.resized_width, crop.width);
+        result.scale_y = ideal ? scale : ratio(result.resized_height, crop.height);
+        *placement = result;
+        return Status();
+    });
 }
 
 Status plan_stretch(const Rectangle& crop, Size canvas, Placement* placement) {
-    Status status = check(crop, canvas);
-    if (!status.ok()) return status;
-    Placement result;
-    result.crop = crop;
-    result.resized_width = canvas.width;
-    result.resized_height = canvas.height;
-    result.scale_x = ratio(canvas.width, crop.width);
-    result.scale_y = ratio(canvas.height, crop.height);
-    *placement = result;
-    return Status();
+    return guarded("placement: not enough memory", [&]() -> Status {
+        Status status = check(crop, canvas);
+        if (!status.ok()) return status;
+        Placement result;
+        result.crop = crop;
+        result.resized_width = canvas.width;
+        result.resized_height = canvas.height;
+        result.scale_x = ratio(canvas.width, crop.width);
+        result.scale_y = ratio(canvas.height, crop.height);
+        *placement = result;
+        return Status();
+    });
 }
 
 Status plan_center_crop(const Rectangle& crop, Size canvas, Placement* placement) {
-    Status status = check(crop, canvas);
-    if (!status.ok()) return status;
-    Placement result;
-    result.crop = crop;
-    result.resized_width = crop.width;
-    result.resized_height = crop.height;
-    // Half of what is missing before it, or of what is too much cut off; the odd pixel is on the other side either way.
-    result.left = (canvas.width - crop.width) / 2;
-    result.top = (canvas.height - crop.height) / 2;
-    *placement = result;
-    return Status();
+    return guarded("placement: not enough memory", [&]() -> Status {
+        Status status = check(crop, canvas);
+        if (!status.ok()) return status;
+        Placement result;
+        result.crop = crop;
+        result.resized_width = crop.width;
+        result.resized_height = crop.height;
+        // Half of what is missing before it, or of what is too much cut off; the odd pixel is on the other side either
+        // way.
+        result.left = (canvas.width - crop.width) / 2;
+        result.top = (canvas.height - crop.height) / 2;
+        *placement = result;
+        return Status();
+    });
 }
 
 Status plan_fit_longer_edge(const Rectangle& crop, Size limit, Placement* placement, Size* canvas) {
-    Status status = check(crop, limit);
-    if (!status.ok()) return status;
-    const double scale_x = ratio(limit.width, crop.width);
-    const double scale_y = ratio(limit.height, crop.height);
-    Placement result;
-    result.crop = crop;
-    const bool width_decides = scale_x < scale_y;
-    result.resized_width = width_decides ? limit.width : resized_side(crop.width, scale_y, SizeRounding::kHalfToEven);
-    result.resized_height =
-        width_decides ? resized_side(crop.height, scale_x, SizeRounding::kHalfToEven) : limit.height;
-    result.scale_x = ratio(result.resized_width, crop.width);
-    result.scale_y = ratio(result.resized_height, crop.height);
-    *placement = result;
-    *canvas = Size{result.resized_height, result.resized_width};
-    return Status();
+    return guarded("placement: not enough memory", [&]() -> Status {
+        Status status = check(crop, limit);
+        if (!status.ok()) return status;
+        const double scale_x = ratio(limit.width, crop.width);
+        const double scale_y = ratio(limit.height, crop.height);
+        Placement result;
+        result.crop = crop;
+        const bool width_decides = scale_x < scale_y;
+        result.resized_width =
+            width_decides ? limit.width : resized_side(crop.width, scale_y, SizeRounding::kHalfToEven);
+        result.resized_height =
+            width_decides ? resized_side(crop.height, scale_x, SizeRounding::kHalfToEven) : limit.height;
+        result.scale_x = ratio(result.resized_width, crop.width);
+        result.scale_y = ratio(result.resized_height, crop.height);
+        *placement = result;
+        *canvas = Size{result.resized_height, result.resized_width};
+        return Status();
+    });
 }
 
 Status plan_static_crop(std::int64_t height, std::int64_t width, double x_min, double x_max, double y_min, double y_max,
                         Rectangle* crop) {
-    const Status status = check_size("the image", Size{height, width});
-    if (!status.ok()) return status;
-    const double percentages[] = {x_min, x_max, y_min, y_max};
-    const char* names[] = {"x_min", "x_max", "y_min", "y_max"};
-    for (int i = 0; i < 4; ++i) {
-        if (!(percentages[i] >= 0.0 && percentages[i] <= 100.0)) {
-            return Status::invalid_argument(std::string(names[i]) + " of the static crop is " +
-                                            std::to_string(percentages[i]) + "; give a percentage, 0 to 100");
+    return guarded("placement: not enough memory", [&]() -> Status {
+        const Status status = check_size("the image", Size{height, width});
+        if (!status.ok()) return status;
+        const double percentages[] = {x_min, x_max, y_min, y_max};
+        const char* names[] = {"x_min", "x_max", "y_min", "y_max"};
+        for (int i = 0; i < 4; ++i) {
+            if (!(percentages[i] >= 0.0 && percentages[i] <= 100.0)) {
+                return Status::invalid_argument(std::string(names[i]) + " of the static crop is " +
+                                                std::to_string(percentages[i]) + "; give a percentage, 0 to 100");
+            }
         }
-    }
-    const auto pixel = [](double percentage, std::int64_t side) {
-        return static_cast<std::int64_t>(percentage / 100.0 * static_cast<double>(side));
-    };
-    Rectangle result;
-    result.x = pixel(x_min, width);
-    result.y = pixel(y_min, height);
-    result.width = pixel(x_max, width) - result.x;
-    result.height = pixel(y_max, height) - result.y;
-    if (result.width < 1 || result.height < 1) {
-        return Status::invalid_argument("the static crop leaves nothing of an image of " + text(Size{height, width}) +
-                                        " (height x width); widen it");
-    }
-    *crop = result;
-    return Status();
+        const auto pixel = [](double percentage, std::int64_t side) {
+            return static_cast<std::int64_t>(percentage / 100.0 * static_cast<double>(side));
+        };
+        Rectangle result;
+        result.x = pixel(x_min, width);
+        result.y = pixel(y_min, height);
+        result.width = pixel(x_max, width) - result.x;
+        result.height = pixel(y_max, height) - result.y;
+        if (result.width < 1 || result.height < 1) {
+            return Status::invalid_argument("the static crop leaves nothing of an image of " +
+                                            text(Size{height, width}) + " (height x width); widen it");
+        }
+        *crop = result;
+        return Status();
+    });
 }
 
 }  // namespace rfkernels

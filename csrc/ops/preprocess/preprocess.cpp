@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 
+#include "device/guarded.h"
 #include "ops/preprocess/checks.h"
 #include "ops/preprocess/preprocess_kernels.h"
 #include "ops/preprocess/resize_arithmetic.h"
@@ -115,7 +116,9 @@ bool split_quotient(float divisor, float* first, float* second) {
     *second = static_cast<float>(inverse - high);
     for (int byte = 0; byte < 256; ++byte) {
         const float value = static_cast<float>(byte);
-        if (value * *first + value * *second != value / divisor) return false;
+        const float quotient = value / divisor;
+        const float products = value * *first + value * *second;
+        if (products != quotient || std::signbit(products) != std::signbit(quotient)) return false;
     }
     return true;
 }
@@ -239,78 +242,82 @@ DrawImage draw_image_of(InstructionSet instruction_set) {
 
 Status preprocess(const ImageView* images, const Placement* placements, std::int64_t count,
                   const PreprocessParams& params, const TensorView& destination, Stream stream) {
-    if (stream != nullptr) return Status::invalid_argument("stream is not null; the CPU op runs on the calling thread");
-    if (count < 0) return Status::invalid_argument("count is " + std::to_string(count) + "; it cannot be negative");
-    if (count > 0 && (images == nullptr || placements == nullptr)) {
-        return Status::invalid_argument("images or placements is a null pointer");
-    }
-    Status status = check_destination(destination, count);
-    if (status.ok()) status = check_params(params, destination.dtype);
-    const std::int64_t canvas_height = destination.shape[2];
-    const std::int64_t canvas_width = destination.shape[3];
-    std::int64_t scratch_size = 0;
-    for (std::int64_t n = 0; n < count && status.ok(); ++n) {
-        status = check_image(images[n], "images[" + std::to_string(n) + "]");
-        if (status.ok()) status = check_placement(placements[n], images[n], "placements[" + std::to_string(n) + "]");
-        if (status.ok() && overlap(images[n], destination)) {
-            status = Status::invalid_argument("destination overlaps images[" + std::to_string(n) +
-                                              "]; give it memory of its own");
+    return guarded("preprocess: not enough memory for its working rows", [&]() -> Status {
+        if (stream != nullptr)
+            return Status::invalid_argument("stream is not null; the CPU op runs on the calling thread");
+        if (count < 0) return Status::invalid_argument("count is " + std::to_string(count) + "; it cannot be negative");
+        if (count > 0 && (images == nullptr || placements == nullptr)) {
+            return Status::invalid_argument("images or placements is a null pointer");
         }
-        if (!status.ok()) break;
-        scratch_size = std::max(scratch_size, scratch_bytes(std::min(placements[n].resized_width, canvas_width),
-                                                            std::min(placements[n].resized_height, canvas_height)));
-    }
-    InstructionSet instruction_set = InstructionSet::kBaseline;
-    if (status.ok()) status = active_instruction_set(&instruction_set);
-    if (!status.ok() || count == 0) return status;
-
-    Scratch scratch;
-    if (!scratch.allocate(scratch_size)) {
-        return Status::out_of_memory("no memory for " + std::to_string(scratch_size) + " bytes of working rows");
-    }
-    DrawPlan plan;
-    plan.dtype = destination.dtype;
-    plan.plane_stride = destination.strides[1];
-    plan.row_stride = destination.strides[2];
-    plan.canvas_height = canvas_height;
-    plan.canvas_width = canvas_width;
-    plan.pad_value = params.pad_value;
-    plan.keep_padding = params.keep_padding;
-    plan_normalization(params, &plan);
-    const DrawImage draw_image = draw_image_of(instruction_set);
-    for (std::int64_t n = 0; n < count; ++n) {
-        const ImageView& image = images[n];
-        const Placement& placement = placements[n];
-        const Visible columns = visible(placement.left, placement.resized_width, canvas_width);
-        Visible rows = visible(placement.top, placement.resized_height, canvas_height);
-        if (columns.begin == columns.end) rows.end = rows.begin;
-        const std::int64_t column_count = columns.end - columns.begin;
-        const std::int64_t row_count = rows.end - rows.begin;
-
-        scratch.reset();
-        plan.scratch_pitch = Scratch::padded(column_count);
-        std::int32_t* column_offsets = scratch.take<std::int32_t>(column_count);
-        std::uint32_t* column_weights = scratch.take<std::uint32_t>(column_count);
-        plan_columns(image, placement, columns, column_offsets, column_weights, &plan);
-        std::int32_t* row_indices = scratch.take<std::int32_t>(2 * row_count);
-        std::int16_t* row_weights = scratch.take<std::int16_t>(2 * row_count);
-        plan_rows(placement, rows, row_indices, row_weights, &plan);
-        for (std::int16_t*& row : plan.resized_rows) row = scratch.take<std::int16_t>(3 * plan.scratch_pitch);
-        plan.finished_row = scratch.take<std::uint8_t>(3 * plan.scratch_pitch);
-
-        plan.source = image.data + placement.crop.y * image.row_pitch + placement.crop.x * image.channels;
-        plan.row_pitch = image.row_pitch;
-        plan.channels = image.channels;
-        for (int channel = 0; channel < kDestinationChannels; ++channel) {
-            plan.source_channel[channel] = params.swap_channels ? 2 - channel : channel;
+        Status status = check_destination(destination, count);
+        if (status.ok()) status = check_params(params, destination.dtype);
+        const std::int64_t canvas_height = destination.shape[2];
+        const std::int64_t canvas_width = destination.shape[3];
+        std::int64_t scratch_size = 0;
+        for (std::int64_t n = 0; n < count && status.ok(); ++n) {
+            status = check_image(images[n], "images[" + std::to_string(n) + "]");
+            if (status.ok())
+                status = check_placement(placements[n], images[n], "placements[" + std::to_string(n) + "]");
+            if (status.ok() && overlap(images[n], destination)) {
+                status = Status::invalid_argument("destination overlaps images[" + std::to_string(n) +
+                                                  "]; give it memory of its own");
+            }
+            if (!status.ok()) break;
+            scratch_size = std::max(scratch_size, scratch_bytes(std::min(placements[n].resized_width, canvas_width),
+                                                                std::min(placements[n].resized_height, canvas_height)));
         }
-        plan.destination = static_cast<unsigned char*>(destination.data) + n * destination.strides[0];
-        // Where nothing of the image shows, all rows lie "below" it and are padded.
-        plan.top = row_count == 0 ? 0 : std::max<std::int64_t>(0, placement.top);
-        plan.left = std::max<std::int64_t>(0, placement.left);
-        draw_image(plan);
-    }
-    return Status();
+        InstructionSet instruction_set = InstructionSet::kBaseline;
+        if (status.ok()) status = active_instruction_set(&instruction_set);
+        if (!status.ok() || count == 0) return status;
+
+        Scratch scratch;
+        if (!scratch.allocate(scratch_size)) {
+            return Status::out_of_memory("preprocess: not enough memory for its working rows");
+        }
+        DrawPlan plan;
+        plan.dtype = destination.dtype;
+        plan.plane_stride = destination.strides[1];
+        plan.row_stride = destination.strides[2];
+        plan.canvas_height = canvas_height;
+        plan.canvas_width = canvas_width;
+        plan.pad_value = params.pad_value;
+        plan.keep_padding = params.keep_padding;
+        plan_normalization(params, &plan);
+        const DrawImage draw_image = draw_image_of(instruction_set);
+        for (std::int64_t n = 0; n < count; ++n) {
+            const ImageView& image = images[n];
+            const Placement& placement = placements[n];
+            const Visible columns = visible(placement.left, placement.resized_width, canvas_width);
+            Visible rows = visible(placement.top, placement.resized_height, canvas_height);
+            if (columns.begin == columns.end) rows.end = rows.begin;
+            const std::int64_t column_count = columns.end - columns.begin;
+            const std::int64_t row_count = rows.end - rows.begin;
+
+            scratch.reset();
+            plan.scratch_pitch = Scratch::padded(column_count);
+            std::int32_t* column_offsets = scratch.take<std::int32_t>(column_count);
+            std::uint32_t* column_weights = scratch.take<std::uint32_t>(column_count);
+            plan_columns(image, placement, columns, column_offsets, column_weights, &plan);
+            std::int32_t* row_indices = scratch.take<std::int32_t>(2 * row_count);
+            std::int16_t* row_weights = scratch.take<std::int16_t>(2 * row_count);
+            plan_rows(placement, rows, row_indices, row_weights, &plan);
+            for (std::int16_t*& row : plan.resized_rows) row = scratch.take<std::int16_t>(3 * plan.scratch_pitch);
+            plan.finished_row = scratch.take<std::uint8_t>(3 * plan.scratch_pitch);
+
+            plan.source = image.data + placement.crop.y * image.row_pitch + placement.crop.x * image.channels;
+            plan.row_pitch = image.row_pitch;
+            plan.channels = image.channels;
+            for (int channel = 0; channel < kDestinationChannels; ++channel) {
+                plan.source_channel[channel] = params.swap_channels ? 2 - channel : channel;
+            }
+            plan.destination = static_cast<unsigned char*>(destination.data) + n * destination.strides[0];
+            // Where nothing of the image shows, all rows lie "below" it and are padded.
+            plan.top = row_count == 0 ? 0 : std::max<std::int64_t>(0, placement.top);
+            plan.left = std::max<std::int64_t>(0, placement.left);
+            draw_image(plan);
+        }
+        return Status();
+    });
 }
 
 }  // namespace rfkernels
