@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
+from rfkernels.ops.arguments import pairs, whole_number, whole_numbers
 
 Convention = Literal["v2", "ultralytics"]
 # What a network gives: float32, or the bits of bfloat16.
@@ -147,11 +148,16 @@ def nms(
         raise ValueError(f"scores has shape {score_array.shape} for boxes of shape {box_array.shape}; give [n]")
     class_array: NDArray[np.int32] | None = None
     if class_ids is not None:
-        class_array = _as_class_ids(class_ids)
+        class_array = _as_int32("class_ids", class_ids)
         if class_array.shape != score_array.shape:
             raise ValueError(f"class_ids has shape {class_array.shape} for boxes of shape {box_array.shape}; give [n]")
     indices, overflowed = _native.nms(
-        box_array, score_array, class_array, iou_threshold, class_agnostic, max_detections
+        box_array,
+        score_array,
+        class_array,
+        iou_threshold,
+        class_agnostic,
+        whole_number("max_detections", max_detections),
     )
     return Kept(indices, overflowed)
 
@@ -207,7 +213,7 @@ def detect_from_heads(
     class_count = read[0][1].shape[1] if read and read[0][1].ndim == 4 else 0
     results = _native.detect_from_heads(
         read,
-        list(strides),
+        whole_numbers("strides", strides),
         placements,
         image_sizes,
         confidence,
@@ -217,7 +223,7 @@ def detect_from_heads(
         convention == "v2",
         iou_threshold,
         class_agnostic,
-        max_detections,
+        whole_number("max_detections", max_detections),
     )
     return [Detections(*result) for result in results]
 
@@ -290,17 +296,17 @@ def detect_from_candidates(
     """
     _filters_before_suppression(None, convention)
     results = _native.detect_from_candidates(
-        [(found.anchor_indices, found.scores, found.class_ids) for found in candidates],
+        [_as_native(found, f"candidates[{image}]") for image, found in enumerate(candidates)],
         [[_as_values(rows) for rows in levels] for levels in boxes],
-        list(grids),
-        list(strides),
+        pairs("grids", grids),
+        whole_numbers("strides", strides),
         placements,
         image_sizes,
-        None if wanted_classes is None else _as_flags(wanted_classes, max(wanted_classes, default=-1) + 1),
+        _as_flags_of(candidates, wanted_classes),
         convention == "v2",
         iou_threshold,
         class_agnostic,
-        max_detections,
+        whole_number("max_detections", max_detections),
     )
     return [Detections(*result) for result in results]
 
@@ -349,7 +355,7 @@ def detect_from_decoded(
         convention == "v2",
         iou_threshold,
         class_agnostic,
-        max_detections,
+        whole_number("max_detections", max_detections),
     )
     return [Detections(*result) for result in results]
 
@@ -358,14 +364,33 @@ def _as_values(values: Values) -> Values:
     return cast("Values", np.asarray(values))
 
 
-def _as_class_ids(class_ids: ArrayLike) -> NDArray[np.int32]:
-    given = np.asarray(class_ids)
+def _as_int32(name: str, numbers: ArrayLike) -> NDArray[np.int32]:
+    given = np.asarray(numbers)
     if given.dtype == np.int32:
         return np.require(given, np.int32, _PACKED)
     converted = np.require(given, np.int32, _PACKED)
     if not np.array_equal(converted, given):
-        raise ValueError(f"class_ids of dtype {given.dtype} are not all whole numbers of 32 bits; give int32")
+        raise ValueError(f"{name} of dtype {given.dtype} are not all whole numbers of 32 bits; give int32")
     return converted
+
+
+def _as_native(found: Candidates, name: str) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
+    return (
+        _as_int32(f"{name} anchor_indices", found.anchor_indices),
+        np.require(found.scores, np.float32, _PACKED),
+        _as_int32(f"{name} class_ids", found.class_ids),
+    )
+
+
+def _as_flags_of(candidates: Sequence[Candidates], wanted_classes: Sequence[int] | None) -> NDArray[np.uint8] | None:
+    """Flags of the classes that the candidates have: how many classes the network has is not known here."""
+    if wanted_classes is None:
+        return None
+    for class_id in wanted_classes:
+        if class_id < 0:
+            raise ValueError(f"wanted_classes has {class_id}; give class ids from 0")
+    highest = max((int(np.max(found.class_ids, initial=-1)) for found in candidates), default=-1)
+    return _as_flags([class_id for class_id in wanted_classes if class_id <= highest], highest + 1)
 
 
 def _as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.float32] | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import _native
 from rfkernels._native import Placement
+from rfkernels.ops.arguments import whole_number
 
 Mode: TypeAlias = Literal["letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "fit_longer_edge"]
 Rounding: TypeAlias = Literal["truncate", "half_to_even"]
@@ -80,6 +81,7 @@ def plan_placement(
     resized to 0, where inference-models fails: a 4000 x 1 strip becomes 640 x 1.
     """
     canvas_height, canvas_width = _height_and_width(size)
+    height, width = whole_number("height", height), whole_number("width", width)
     if static_crop is None:
         crop = _native.Rectangle(x=0, y=0, width=width, height=height)
     else:
@@ -141,6 +143,11 @@ def preprocess_into(
 
     Runs on the calling thread, without the GIL.
     """
+    for index, placement in enumerate(placements):
+        if not isinstance(placement, Placement):
+            raise ValueError(f"placements[{index}] is {placement!r}; give a Placement, from plan_placement")
+    if not 0 <= whole_number("pad_value", pad_value) <= 255:
+        raise ValueError(f"pad_value is {pad_value}; give 0 to 255")
     normalization = _normalization(out.dtype, divisor=divisor, mean=mean, std=std, scale=scale, offset=offset)
     _native.preprocess_into(
         out,
@@ -359,4 +366,4 @@ def _height_and_width(size: tuple[int, int]) -> tuple[int, int]:
 def _three(numbers: float | Sequence[float] | None, default: float) -> Sequence[float]:
     if numbers is None:
         return (default,) * 3
-    return (numbers,) * 3 if isinstance(numbers, (int, float)) else numbers
+    return (float(cast("float", numbers)),) * 3 if np.ndim(numbers) == 0 else cast("Sequence[float]", numbers)

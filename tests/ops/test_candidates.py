@@ -196,6 +196,17 @@ def test_selections_are_refused(changes, message):
         ({"placements": [Placed(scale_x=0.0)]}, r"placements\[0\] has scale 0"),
         ({"iou_threshold": 2}, "iou_threshold is 2"),
         ({"max_detections": -1}, "max_detections is -1"),
+        ({"max_detections": 2.0}, "max_detections is 2.0; give a whole number"),
+        ({"max_detections": 2**70}, "max_detections is 1180591620717411303424; give"),
+        ({"strides": [8.0]}, r"strides\[0\] is 8.0"),
+        ({"grids": [(4, 4, 4)]}, r"grids\[0\] is \(4, 4, 4\); give two"),
+        ({"grids": [(4, 4.0)]}, r"grids\[0\]\[1\] is 4.0"),
+        ({"grids": [(65536, 65536)]}, "the levels have more than 2147483647 anchors"),
+        (
+            {"candidates": [replace(FOUND, anchor_indices=np.array([2.0, 9.5]))]},
+            r"candidates\[0\] anchor_indices of dtype float64 are not all whole numbers",
+        ),
+        ({"boxes": [[np.broadcast_to(np.float32(0), (2, 1 << 33))]]}, r"has shape \[2, 8589934592\]"),
         ({"wanted_classes": [-1]}, "wanted_classes has -1"),
         ({"convention": "v3"}, "convention is 'v3'"),
     ],
@@ -206,7 +217,30 @@ def test_candidates_are_refused(changes, message):
         decode(**changes)
 
 
+def test_no_memory_is_asked_for_boxes_of_no_candidate():
+    (none,) = ops.select_candidates([CLASSES - 20])
+    with pytest.raises(ValueError, match=r"boxes\[0\]\[0\] has shape \[0, 35184372088832\]"):
+        decode(candidates=[none], boxes=[[np.empty((0, 1 << 45), np.float32)]])
+
+
+def test_candidates_of_any_number_type_and_alignment():
+    def moved(array):
+        memory = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype)
+        memory[...] = array
+        assert not memory.flags.aligned
+        return memory
+
+    (expected,) = decode()
+    unaligned = replace(
+        FOUND, **{name: moved(getattr(FOUND, name)) for name in ("anchor_indices", "scores", "class_ids")}
+    )
+    wide = ops.Candidates(np.array([2, 9]), np.array([0.9, 0.8], np.float32), np.array([0, 2]), (2,))
+    for given in (unaligned, wide):
+        assert_same(decode(candidates=[given]), [expected])
+
+
 def test_a_class_beyond_the_wanted_ones_is_not_wanted():
+    assert decode(wanted_classes=[2, 2**40])[0].class_ids.tolist() == [2]
     assert decode(wanted_classes=[0])[0].class_ids.tolist() == [0]
     assert decode(wanted_classes=[])[0].class_ids.tolist() == []
     negative = replace(FOUND, class_ids=np.array([-5, 2], np.int32))

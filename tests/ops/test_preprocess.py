@@ -1,5 +1,6 @@
 """The fused kernel against its definition in NumPy: equal bytes, on every instruction set."""
 
+import copy
 import pickle
 import threading
 
@@ -87,12 +88,13 @@ def test_normalization_is_rounded_like_float32(instruction_set, rng, normalizati
     assert np.unique(actual).size > 200 or dtype != "float32"
 
 
-@pytest.mark.parametrize("divisor", [3.0, 7.0, 255.0, 1023.0, 0.1, 0.3, 254.99998, 1e-30, 1e30, 12345.678])
+@pytest.mark.parametrize("divisor", [3.0, 7.0, 255.0, 1023.0, 0.1, 0.3, 254.99998, 1e-30, 1e30, 12345.678, -255.0])
 def test_any_divisor_gives_the_true_quotient(instruction_set, divisor):
     image = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 256, 3)
     placement = ops.plan_placement(1, 256, size=(1, 256), mode="stretch")
     actual = ops.preprocess([image], [placement], size=(1, 256), divisor=divisor)
-    np.testing.assert_array_equal(actual[0, 0, 0], np.arange(256, dtype=np.float32) / np.float32(divisor))
+    expected = np.arange(256, dtype=np.float32) / np.float32(divisor)
+    np.testing.assert_array_equal(actual[0, 0, 0].view(np.uint32), expected.view(np.uint32))  # the sign of 0 too
 
 
 @pytest.mark.parametrize("mode", ["letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "fit_longer_edge"])
@@ -395,6 +397,41 @@ def test_an_output_that_shares_memory_with_an_image_is_refused():
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         ops.preprocess([IMAGE], [PLACEMENT], **{"size": (4, 4), **arguments})
+
+
+def test_placements_and_rectangles_are_values():
+    placements = [ops.plan_placement(480, 641, size=(320, 320), mode=mode) for mode in ("letterbox", "stretch")]
+    for value in [*placements, placements[0].crop]:
+        same = copy.deepcopy(pickle.loads(pickle.dumps(value)))
+        assert same is not value
+        assert same == value
+        assert hash(same) == hash(value)
+        assert value not in (None, (0, 0, 641, 480), "value")
+    assert placements[0] != placements[1]
+    assert placements[0].crop == placements[1].crop
+
+
+@pytest.mark.parametrize("scale", [np.float32(0.5), np.array(0.5), 0.5])
+def test_one_number_for_all_channels_may_be_numpy_s(scale):
+    np.testing.assert_array_equal(
+        ops.letterbox(IMAGE, size=(32, 32), scale=scale), ops.letterbox(IMAGE, size=(32, 32), scale=[0.5] * 3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"placements": [None]}, r"placements\[0\] is None; give a Placement"),
+        ({"pad_value": 1.5}, "pad_value is 1.5; give a whole number"),
+        ({"pad_value": 2**40}, "pad_value is 1099511627776; give 0 to 255"),
+    ],
+)
+def test_arguments_of_other_types_are_named(changes, message):
+    arguments = {"placements": [ops.plan_placement(*IMAGE.shape[:2], size=(32, 32))], "size": (32, 32)} | changes
+    with pytest.raises(ValueError, match=message):
+        ops.preprocess([IMAGE], **arguments)
+    with pytest.raises(ValueError, match=r"height is 1\.0; give a whole number"):
+        ops.plan_placement(1.0, 2, size=(32, 32))
 
 
 def test_one_placement_for_each_image():

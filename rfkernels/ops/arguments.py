@@ -1,0 +1,37 @@
+"""Checks of plain numbers, so that a wrong one is an error that names it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import SupportsIndex, cast
+
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+
+
+def whole_number(name: str, value: SupportsIndex) -> int:
+    """A whole number that the native ops can hold.
+
+    Raises:
+        ValueError: anything else; the message names it.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name} is {value!r}; give a whole number") from error
+    if not _LOWEST <= number <= _HIGHEST:
+        raise ValueError(f"{name} is {value}; give a whole number of 64 bits")
+    return number
+
+
+def whole_numbers(name: str, values: Sequence[SupportsIndex]) -> list[int]:
+    """`whole_number` for each of several."""
+    return [whole_number(f"{name}[{index}]", value) for index, value in enumerate(values)]
+
+
+def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[int, int]]:
+    """Two whole numbers for each of several."""
+    for index, value in enumerate(values):
+        if len(value) != 2:
+            raise ValueError(f"{name}[{index}] is {value!r}; give two whole numbers")
+    return [cast("tuple[int, int]", tuple(whole_numbers(f"{name}[{i}]", value))) for i, value in enumerate(values)]
