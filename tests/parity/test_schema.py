@@ -124,6 +124,47 @@ def test_the_same_requests_are_refused(fields):
         schema.ObjectDetectionInferenceRequest.from_json(json.dumps(fields))
 
 
+FORMS = [
+    *["yes", "NO", "On", "off", "t", "F", "y", "true", " true ", "0", "1", "2", "1.0", "", " ", "none"],
+    *[
+        "7",
+        " 7 ",
+        "+7",
+        "-3",
+        "7.0",
+        "7.",
+        ".5",
+        "7.5",
+        "1e3",
+        "1_000",
+        "_1",
+        "00012",
+        "0x10",
+        "\u0663",
+        "inf",
+        "best",
+        " best ",
+    ],
+    *[True, False, 0, 1, 2, -1, 10**25, 0.0, 1.0, 2.0, 7.5, 1e30, [], {}, [1]],
+]
+
+
+@pytest.mark.parametrize(
+    "field", ["class_agnostic_nms", "max_detections", "iou_threshold", "confidence", "usage_billable"]
+)
+@pytest.mark.parametrize("value", FORMS, ids=repr)
+def test_any_form_of_a_value_is_read_or_refused_alike(field, value):
+    fields = {"id": "request", "model_id": None, "image": IMAGE, field: value}
+    try:
+        expected = getattr(their_requests.ObjectDetectionInferenceRequest(**fields), field)
+    except pydantic.ValidationError:
+        with pytest.raises(schema.SchemaError, match=rf"\.{field}: "):
+            schema.ObjectDetectionInferenceRequest(**fields)
+        return
+    actual = getattr(schema.ObjectDetectionInferenceRequest(**fields), field)
+    assert (actual, type(actual)) == (expected, type(expected))
+
+
 RESPONSES = [
     {"predictions": []},
     {"inference_id": "a", "time": 0.0, "frame_id": 0},
