@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rfkernels.cli.terminal import printable, progress
+from rfkernels.cli.terminal import printable, progress, waiting
 from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     outputs = _output_paths(arguments.output, arguments.images)
     options = ImageOptions(allow_url=arguments.allow_url)
-    model = load(arguments.model, precision=arguments.precision, threads=arguments.threads)
+    with waiting("loading the model"):
+        model = load(arguments.model, precision=arguments.precision, threads=arguments.threads)
     responses: list[ObjectDetectionInferenceResponse | ErrorResponse] = []
     failures: dict[int, InputImageLoadError] = {}
     # A bar for those who wait and look: more than one image, at a terminal.

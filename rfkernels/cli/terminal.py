@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
@@ -17,16 +18,30 @@ def progress_bar(*, disable: bool = False, auto_refresh: bool = True) -> Any:  #
     from rich.console import Console
     from rich.progress import Progress
 
-    seen = sys.stderr is not None and sys.stderr.isatty()
     return Progress(
-        console=Console(stderr=True), transient=True, disable=disable or not seen, auto_refresh=auto_refresh
+        console=Console(stderr=True), transient=True, disable=disable or not _is_seen(), auto_refresh=auto_refresh
     )
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """A bar that only moves, for work of unknown length; nothing, and nothing imported, where nobody looks."""
+    if not _is_seen():
+        yield
+        return
+    with progress_bar() as bar:
+        bar.add_task(what, total=None)
+        yield
 
 
 def progress(items: Iterable[_Item], what: str, total: int, *, disable: bool = False) -> Iterator[_Item]:
     """The items, with a progress bar while they are worked on."""
     with progress_bar(disable=disable) as bar:
         yield from bar.track(items, description=what, total=total)
+
+
+def _is_seen() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def printable(text: str) -> str:

@@ -149,6 +149,17 @@ def test_an_instruction_set_that_is_not_there_is_one_line():
     assert len(ran.stderr.splitlines()) == 1
 
 
+def test_a_person_at_a_terminal_sees_that_the_model_is_loading(small_model_path, photo):
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "rfkernels", "infer", str(small_model_path), str(photo)]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, cwd="/", check=True)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16)
+    os.close(ours)
+    assert b"loading the model" in shown
+    assert json.loads(ran.stdout)["image"]["width"] == 97  # and standard output stays JSON
+
+
 def test_table(small_model_path, photo, capsys):
     assert main(["infer", str(small_model_path), str(photo), "--format", "table"]) == 0
     printed = capsys.readouterr().out
