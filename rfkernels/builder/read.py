@@ -17,6 +17,7 @@ from rfkernels.builder.checkpoint import (
 )
 from rfkernels.builder.onnx_file import OnnxFile, read_onnx_file
 from rfkernels.builder.safetensors_file import read_safetensors_file
+from rfkernels.builder.structure import check_structure
 from rfkernels.builder.torch_file import read_torch_file
 from rfkernels.errors import CheckpointError
 from rfkernels.models.yolov8.layers import DETECT_BATCH_NORM_EPSILON, LARGEST_STRIDE, SCALES
@@ -88,8 +89,10 @@ def _checkpoint(raw: RawCheckpoint, source_format: SourceFormat, file_name: str,
     recognised = recognise(weights)
     _check_task(raw.task)
     check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
-    if raw.unexpected_activation is not None:
-        raise CheckpointError(f"{raw.unexpected_activation}: {ONLY_DETECT}")
+    if raw.modules is not None:
+        bias = ".conv.bias"
+        folded_names = [key.removesuffix(bias) for key in weights if key.endswith(bias)]
+        check_structure(raw.modules, SCALES[recognised.scale], recognised.class_count, folded_names)
     if raw.class_names is not None and len(raw.class_names) != recognised.class_count:
         raise CheckpointError(f"names: got {len(raw.class_names)} names, the head has {recognised.class_count} classes")
     if raw.stride is not None and raw.stride != LARGEST_STRIDE:

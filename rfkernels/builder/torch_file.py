@@ -5,14 +5,17 @@ Source: the format of torch.save since 1.6, as found in files of torch 1.13 to 2
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections import ChainMap
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.builder.checkpoint import (
+    ModuleRecord,
     OnProgress,
     RawCheckpoint,
     bfloat16_to_float32,
@@ -28,6 +31,7 @@ _LARGEST_PICKLE_BYTES = 64 * 1024 * 1024
 _MOST_DIMENSIONS = 8
 _DEEPEST_MODULE = 32
 _MOST_MODULES = 20_000
+_MOST_STRIDES = 16
 _LARGEST_NUMBER = 2**40
 
 # Classes of these packages occur in whole-model files. They are recorded by name only.
@@ -94,12 +98,14 @@ def read_torch_file(file: BinaryIO, size: int, on_progress: OnProgress | None = 
     if isinstance(content, dict):
         named = content
         attributes: dict[Value, Value] = {}
-        epsilon, unexpected_activation = None, None
+        epsilon: float | None = None
+        modules: dict[str, ModuleRecord] | None = None
     else:
         walk = _ModuleWalk()
         walk.visit(content, "", 0)
         named = walk.tensors
-        epsilon, unexpected_activation = walk.batch_norm_epsilon, walk.unexpected_activation
+        epsilon = walk.batch_norm_epsilon
+        modules = {name: _with_strides_read(module, archive) for name, module in walk.modules.items()}
         attributes = _state_of(content, "the model")
     weights = archive.materialise(named, on_progress)
     arguments = root.get("train_args") if isinstance(root, dict) else None
@@ -109,7 +115,7 @@ def read_torch_file(file: BinaryIO, size: int, on_progress: OnProgress | None = 
         class_names=_class_names(attributes.get("names")),
         image_size=_image_size(arguments, attributes.get("args")),
         batch_norm_epsilon=epsilon,
-        unexpected_activation=unexpected_activation,
+        modules=modules,
     )
 
 
@@ -236,16 +242,17 @@ def _state_of(module: Value, where: str) -> dict[Value, Value]:
 
 
 class _ModuleWalk:
-    """Collects the tensors of a module tree under the names of its state dict."""
+    """Collects the tensors and modules of a module tree under their names in its state dict."""
 
     def __init__(self) -> None:
         self.tensors: dict[Value, Value] = {}
+        self.modules: dict[str, ModuleRecord] = {}
         self.batch_norm_epsilon: float | None = None
-        self.unexpected_activation: str | None = None
         self._path: set[int] = set()
         self._visited = 0
 
     def visit(self, module: Value, name: str, depth: int) -> None:
+        """Collect a module and all below it; `name` is empty for the model, else ends with a dot."""
         self._visited += 1
         if depth > _DEEPEST_MODULE or self._visited > _MOST_MODULES or id(module) in self._path:
             raise CheckpointError(
@@ -253,34 +260,48 @@ class _ModuleWalk:
                 f"or are more than {_MOST_MODULES}"
             )
         state = _state_of(module, name or "the model")
-        self._note_class(module, state, name)
+        self._note_epsilon(module, state, name)
         for attribute in ("_parameters", "_buffers"):
             for key, value in _dict_of(state, attribute, name).items():
                 if value is not None:
                     self.tensors[f"{name}{_text_key(key, name)}"] = value
+        children = {
+            _text_key(key, name): child for key, child in _dict_of(state, "_modules", name).items() if child is not None
+        }
+        self.modules[name.removesuffix(".")] = ModuleRecord(
+            module.name.module, module.name.name, state, tuple(children)
+        )
         self._path.add(id(module))
-        for key, child in _dict_of(state, "_modules", name).items():
-            if child is not None:
-                self.visit(child, f"{name}{_text_key(key, name)}.", depth + 1)
+        for key, child in children.items():
+            self.visit(child, f"{name}{key}.", depth + 1)
         self._path.remove(id(module))
 
-    def _note_class(self, module: Call, state: dict[Value, Value], name: str) -> None:
-        """Remember the epsilon of batch normalisation, and the first activation that is not SiLU."""
-        kind = module.name.name
-        if kind == "BatchNorm2d":
-            epsilon = state.get("eps")
-            if not isinstance(epsilon, float) or not 0 < epsilon < 1:
-                raise CheckpointError(f"{name}eps: expected a number between 0 and 1")
-            if self.batch_norm_epsilon not in {None, epsilon}:
-                raise CheckpointError(
-                    f"{name}eps: got {epsilon}, another batch normalisation has {self.batch_norm_epsilon}"
-                )
-            self.batch_norm_epsilon = epsilon
-        elif kind == "Conv" and module.name.module.startswith("ultralytics."):
-            activation = _dict_of(state, "_modules", name).get("act")
-            found = activation.name.name if isinstance(activation, Call) else "nothing"
-            if found != "SiLU" and self.unexpected_activation is None:
-                self.unexpected_activation = f"{name[:80]}act: got {found[:80]}, expected SiLU"
+    def _note_epsilon(self, module: Call, state: dict[Value, Value], name: str) -> None:
+        """Remember the epsilon of batch normalisation, which must be the same in all."""
+        if module.name.name != "BatchNorm2d":
+            return
+        epsilon = state.get("eps")
+        if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+            raise CheckpointError(f"{name}eps: expected a number between 0 and 1")
+        if self.batch_norm_epsilon not in {None, epsilon}:
+            raise CheckpointError(
+                f"{name}eps: got {epsilon}, another batch normalisation has {self.batch_norm_epsilon}"
+            )
+        self.batch_norm_epsilon = epsilon
+
+
+def _with_strides_read(module: ModuleRecord, archive: _Archive) -> ModuleRecord:
+    """A detection head with its strides as numbers: the one attribute that decoding depends on and that is a tensor."""
+    strides = module.attributes.get("stride")
+    if module.class_name != "Detect" or not _is_tensor(strides):
+        return module
+    if math.prod(_tensor_from(strides, "stride").shape) > _MOST_STRIDES:
+        return module
+    values = archive.materialise({"stride": strides}, None).get("stride")
+    if values is None:
+        return module
+    # In front of the attributes, not among a copy of them: a small file may hang one large table on many modules.
+    return replace(module, attributes=ChainMap({"stride": values.reshape(-1).tolist()}, module.attributes))
 
 
 def _dict_of(state: dict[Value, Value], attribute: str, name: str) -> dict[Value, Value]:
