@@ -31,6 +31,8 @@ _LARGEST_PICKLE_BYTES = 64 * 1024 * 1024
 _MOST_DIMENSIONS = 8
 _DEEPEST_MODULE = 32
 _MOST_MODULES = 20_000
+# Parameters, buffers and children of all modules together, those that are None included: a yolov8x has about 1,500.
+_MOST_MEMBERS = 100_000
 _MOST_STRIDES = 16
 _LARGEST_NUMBER = 2**40
 
@@ -169,26 +171,30 @@ class _Archive:
                 raise CheckpointError(f"{key[:80]}: got a {type(value).__name__}, expected a tensor")
             tensor = _tensor_from(value, key)
             if tensor.storage_type in _FLOATING_STORAGES:
-                elements_left -= int(np.prod(tensor.shape, dtype=object))
+                reach = _reach_of(tensor, key)
+                elements_left -= reach
                 if elements_left < 0:
                     raise CheckpointError(f"{key[:80]}: the tensors together hold more numbers than the file has bytes")
-                weights[key] = self._read(tensor, key)
+                weights[key] = self._read(tensor, reach, key)
             if on_progress is not None:
                 on_progress("weights", done + 1, len(named))
         return weights
 
-    def _read(self, tensor: _Tensor, key: str) -> NDArray[np.float32]:
+    def _read(self, tensor: _Tensor, reach: int, key: str) -> NDArray[np.float32]:
         entry = self._storage_entry(tensor, key)
         dtype = np.dtype(_STORAGE_TYPES[tensor.storage_type])
-        if 0 in tensor.shape:
-            raise CheckpointError(f"{key[:80]}: a tensor without elements")
-        reach = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
         if reach > tensor.storage_count - tensor.offset:
             raise CheckpointError(
                 f"{key[:80]}: reaches to element {tensor.offset + reach} of a storage of {tensor.storage_count}"
             )
-        if int(np.prod(tensor.shape, dtype=object)) > reach:
+        count = math.prod(tensor.shape)
+        if count > reach:
             raise CheckpointError(f"{key[:80]}: its elements overlap each other, expected a tensor stored as it is")
+        # torch.save stores contiguous and permuted tensors. With gaps, a few elements would have a whole storage read.
+        if count < reach:
+            raise CheckpointError(
+                f"{key[:80]}: got {count} elements spread over {reach}, expected a tensor without gaps"
+            )
         self._file.seek(entry.offset + tensor.offset * dtype.itemsize)
         data = self._file.read(reach * dtype.itemsize)
         if len(data) != reach * dtype.itemsize:
@@ -250,6 +256,7 @@ class _ModuleWalk:
         self.batch_norm_epsilon: float | None = None
         self._path: set[int] = set()
         self._visited = 0
+        self._members = 0
 
     def visit(self, module: Value, name: str, depth: int) -> None:
         """Collect a module and all below it; `name` is empty for the model, else ends with a dot."""
@@ -262,11 +269,13 @@ class _ModuleWalk:
         state = _state_of(module, name or "the model")
         self._note_epsilon(module, state, name)
         for attribute in ("_parameters", "_buffers"):
-            for key, value in _dict_of(state, attribute, name).items():
+            for key, value in self._members_of(state, attribute, name).items():
                 if value is not None:
                     self.tensors[f"{name}{_text_key(key, name)}"] = value
         children = {
-            _text_key(key, name): child for key, child in _dict_of(state, "_modules", name).items() if child is not None
+            _text_key(key, name): child
+            for key, child in self._members_of(state, "_modules", name).items()
+            if child is not None
         }
         self.modules[name.removesuffix(".")] = ModuleRecord(
             module.name.module, module.name.name, state, tuple(children)
@@ -275,6 +284,17 @@ class _ModuleWalk:
         for key, child in children.items():
             self.visit(child, f"{name}{key}.", depth + 1)
         self._path.remove(id(module))
+
+    def _members_of(self, state: dict[Value, Value], attribute: str, name: str) -> dict[Value, Value]:
+        """A table of members, counted before it is walked: a small file may hang one large table on many modules."""
+        members = _dict_of(state, attribute, name)
+        self._members += len(members)
+        if self._members > _MOST_MEMBERS:
+            raise CheckpointError(
+                f"{name[:80]}{attribute}: got {self._members} parameters, buffers and modules up to here, "
+                f"expected at most {_MOST_MEMBERS}"
+            )
+        return members
 
     def _note_epsilon(self, module: Call, state: dict[Value, Value], name: str) -> None:
         """Remember the epsilon of batch normalisation, which must be the same in all."""
@@ -339,6 +359,13 @@ def _tensor_from(value: Value, key: str) -> _Tensor:
             f"{shown}: offset, shape or strides are not whole numbers from 0, or too many or too large"
         )
     return _Tensor(storage_type.name, storage_key, count, offset, shape, strides)
+
+
+def _reach_of(tensor: _Tensor, key: str) -> int:
+    """How many elements of its storage a tensor spans, from its first to its last."""
+    if 0 in tensor.shape:
+        raise CheckpointError(f"{key[:80]}: a tensor without elements")
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
 
 
 def _is_count(value: Value) -> bool:
