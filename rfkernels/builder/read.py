@@ -19,6 +19,7 @@ from rfkernels.builder.onnx_file import OnnxFile, read_onnx_file
 from rfkernels.builder.safetensors_file import read_safetensors_file
 from rfkernels.builder.structure import check_structure
 from rfkernels.builder.torch_file import read_torch_file
+from rfkernels.builder.wiring import difference_from_detector
 from rfkernels.errors import CheckpointError
 from rfkernels.models.yolov8.layers import DETECT_BATCH_NORM_EPSILON, LARGEST_STRIDE, SCALES
 from rfkernels.models.yolov8.recognise import ONLY_DETECT, check_detect_weights, recognise
@@ -62,10 +63,11 @@ def read_checkpoint(path: str | Path, on_progress: OnProgress | None = None) -> 
             if source_format == "onnx":
                 onnx_file = read_onnx_file(file, size)
                 _check_task(onnx_file.task)
-                if not _is_rebuildable(onnx_file):
+                reason = _reason_to_keep(onnx_file)
+                if reason is not None:
                     return DecodedGraph(
                         onnx_file.model,
-                        _reason(onnx_file),
+                        reason,
                         onnx_file.class_names,
                         onnx_file.image_size,
                         path.name[:255],
@@ -119,17 +121,14 @@ def _check_task(task: str | None) -> None:
         raise CheckpointError(f"task: got {task[:80]!r}, expected detect: {ONLY_DETECT}")
 
 
-def _is_rebuildable(file: OnnxFile) -> bool:
-    """Whether the graph's weights are exactly those of a YOLOv8 detector."""
+def _reason_to_keep(file: OnnxFile) -> str | None:
+    """Why a graph cannot be emitted anew from its weights; None: they and its wiring are a YOLOv8 detector's."""
     if file.raw is None:
-        return False
+        return file.reason
+    weights = file.raw.weights
     try:
-        recognised = recognise(file.raw.weights)
-        check_detect_weights(file.raw.weights, SCALES[recognised.scale], recognised.class_count)
+        recognised = recognise(weights)
+        check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
     except CheckpointError:
-        return False
-    return True
-
-
-def _reason(file: OnnxFile) -> str:
-    return file.reason or "its weights are not those of a YOLOv8 detector"
+        return "its weights are not those of a YOLOv8 detector"
+    return difference_from_detector(file.model, weights, recognised.scale, recognised.class_count)
