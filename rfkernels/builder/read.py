@@ -34,7 +34,10 @@ _FORMATS: dict[str, SourceFormat] = {".pt": "pt", ".pth": "pt", ".safetensors": 
 
 @dataclass(frozen=True)
 class DecodedGraph:
-    """An ONNX graph whose weights have no known names, so that it is used as it is; `reason` says why."""
+    """An ONNX graph that is used as it is: its weights have no known names, or it is wired as no YOLOv8 detector.
+
+    `reason` says which.
+    """
 
     model: onnx.ModelProto
     reason: str

@@ -195,7 +195,7 @@ def _is_number(value: object) -> bool:
 def _absolute(sources: object, index: int) -> tuple[int, ...] | None:
     """Indices of the layers that layer `index` reads; negative ones count back from it. None: no indices."""
     listed = sources if isinstance(sources, tuple | list) else (sources,)
-    if len(listed) > HEAD_INDEX or not all(isinstance(item, int) and not isinstance(item, bool) for item in listed):
+    if not all(isinstance(item, int) and not isinstance(item, bool) for item in listed):
         return None
     return tuple(index + item if item < 0 else item for item in listed)
 

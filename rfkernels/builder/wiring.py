@@ -3,22 +3,20 @@
 Names and shapes of weights do not show what a convolution reads. So the graph in the file is reduced to expressions
 over its convolutions ("SiLU of convolution model.0.conv"), the layer table is walked into the same expressions, and for
 each convolution the two must agree. What follows the last convolutions (decoding, suppression) is not compared.
-
-Equal expressions get one number, so that comparing two is comparing numbers, and a graph that uses a tensor a thousand
-times costs no more than one that uses it once. Nodes are taken in running order, nothing recurses along the graph.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rfkernels.builder.expressions import Expression, Expressions, Window, innermost_difference, shown
 from rfkernels.builder.onnx_file import constants_of, module_of
 from rfkernels.models.graph import Weights
 from rfkernels.models.onnx_package import require_onnx
@@ -27,15 +25,9 @@ from rfkernels.models.yolov8.detect import INPUT_NAME, write_detector
 if TYPE_CHECKING:
     import onnx
 
-_IMAGE_CHANNELS = 3
-# The table concatenates at most 7 tensors; more than this are not taken apart.
-_MOST_PARTS = 64
-_MOST_CHANNELS = 2**31
 _MOST_CONSTANT_ELEMENTS = 64
 _CHANNEL_AXES = (1, -3)
 _UPSAMPLING = 2
-_DEPTH_DESCRIBED = 2
-_PARTS_DESCRIBED = 3
 
 
 def difference_from_detector(model: onnx.ModelProto, weights: Weights, scale: str, class_count: int) -> str | None:
@@ -44,7 +36,7 @@ def difference_from_detector(model: onnx.ModelProto, weights: Weights, scale: st
     Args:
         weights: those of the graph, found by `check_detect_weights` to be a detector's.
     """
-    expressions = _Expressions()
+    expressions = Expressions()
     found = _GraphReader(expressions, weights).read(model)
     expected = _TableRecorder(expressions)
     write_detector(expected, weights, scale, class_count)
@@ -56,165 +48,16 @@ def difference_from_detector(model: onnx.ModelProto, weights: Weights, scale: st
 
 
 @dataclass(frozen=True)
-class _Window:
-    """How a convolution or pooling moves over its input. pads: text where they depend on the size of the input."""
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    pads: tuple[int, ...] | str
-    dilations: tuple[int, ...]
-
-    @classmethod
-    def same(cls, kernel: int, stride: int) -> _Window:
-        """ "Same" padding, as everything in the layer table has it."""
-        return cls((kernel, kernel), (stride, stride), (kernel // 2,) * 4, (1, 1))
-
-
-@dataclass(frozen=True)
 class _Convolution:
     source: int
-    window: _Window
+    window: Window
     group: int
-
-
-class _Expression(NamedTuple):
-    """What a tensor is: an operation, the numbers of the expressions it takes, and all else that tells it apart."""
-
-    kind: str
-    sources: tuple[int, ...] = ()
-    details: tuple[object, ...] = ()
-
-
-class _Expressions:
-    """All expressions met, each once; an expression is known by its number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[_Expression, int] = {}
-        self._expressions: list[_Expression] = []
-        self._channels: list[int | None] = []
-
-    def __getitem__(self, number: int) -> _Expression:
-        return self._expressions[number]
-
-    def channels(self, number: int) -> int | None:
-        """Channels of a tensor, None where they are not known."""
-        return self._channels[number]
-
-    def _intern(self, expression: _Expression, channels: int | None) -> int:
-        number = self._numbers.setdefault(expression, len(self._expressions))
-        if number == len(self._expressions):
-            self._expressions.append(expression)
-            self._channels.append(channels)
-        return number
-
-    def image(self) -> int:
-        return self._intern(_Expression("image"), _IMAGE_CHANNELS)
-
-    def other(self, operator: str, name: str) -> int:
-        """A tensor that nothing is known of, another one for each name."""
-        return self._intern(_Expression("other", (), (operator, name)), None)
-
-    def convolution(self, module: str, channels: int) -> int:
-        return self._intern(_Expression("convolution", (), (module,)), channels)
-
-    def of_one(self, kind: str, source: int, *details: object) -> int:
-        """An operation on one tensor that keeps its channels."""
-        return self._intern(_Expression(kind, (source,), details), self._channels[source])
-
-    def add(self, left: int, right: int) -> int | None:
-        channels = {self._channels[left], self._channels[right]} - {None}
-        if len(channels) > 1:
-            return None
-        expression = _Expression("add", (min(left, right), max(left, right)))
-        return self._intern(expression, channels.pop() if channels else None)
-
-    def slice_channels(self, source: int, start: int, stop: int) -> int | None:
-        """Channels start to stop of a tensor; all of them are the tensor itself."""
-        total = self._channels[source]
-        if total is None or not 0 <= start < stop <= total:
-            return None
-        if (start, stop) == (0, total):
-            return source
-        if self[source].kind == "slice":
-            outer, _ = _bounds(self[source])
-            source, start, stop = self[source].sources[0], outer + start, outer + stop
-        return self._intern(_Expression("slice", (source,), (start, stop)), stop - start)
-
-    def concat(self, sources: Iterable[int]) -> int | None:
-        """Tensors one after the other: concatenations among them taken apart, neighbouring slices put together."""
-        parts: list[int] = []
-        for source in sources:
-            for part in self[source].sources if self[source].kind == "concat" else (source,):
-                joined = self._joined(parts[-1], part) if parts else None
-                if joined is None:
-                    parts.append(part)
-                else:
-                    parts[-1] = joined
-                if len(parts) > _MOST_PARTS:
-                    return None
-        if len(parts) == 1:
-            return parts[0]
-        total: int | None = 0
-        for part in parts:
-            channels = self._channels[part]
-            total = None if total is None or channels is None else total + channels
-        # A graph may multiply its channels with every node; numbers without end would cost time without end.
-        if total is not None and total > _MOST_CHANNELS:
-            total = None
-        return self._intern(_Expression("concat", tuple(parts)), total)
-
-    def _joined(self, first: int, second: int) -> int | None:
-        """The one slice that two slices of a tensor make where the second begins at the end of the first."""
-        left, right = self[first], self[second]
-        if left.kind != "slice" or right.kind != "slice" or left.sources != right.sources:
-            return None
-        (start, middle), (begin, stop) = _bounds(left), _bounds(right)
-        return self.slice_channels(left.sources[0], start, stop) if middle == begin else None
-
-    def described(self, number: int, depth: int = _DEPTH_DESCRIBED) -> str:
-        """An expression in words, a few levels deep."""
-        expression = self[number]
-        if expression.kind == "image":
-            return "the image"
-        if expression.kind == "convolution":
-            return f"convolution {str(expression.details[0])[:80]}"
-        if expression.kind == "other":
-            operator, name = (str(detail)[:80] for detail in expression.details)
-            return f"{name!r} ({operator or 'of no node'})"
-        if depth == 0:
-            return f"{expression.kind} ..."
-        sources = [self.described(source, depth - 1) for source in expression.sources[:_PARTS_DESCRIBED]]
-        if len(expression.sources) > _PARTS_DESCRIBED:
-            sources.append(f"{len(expression.sources)} in all")
-        details = f" {_detail_text(expression.details)}" if expression.details else ""
-        return f"{expression.kind}{details} of {' and '.join(sources)}"
-
-
-def _bounds(expression: _Expression) -> tuple[int, int]:
-    start, stop = expression.details
-    assert isinstance(start, int)
-    assert isinstance(stop, int)
-    return start, stop
-
-
-def _detail_text(details: tuple[object, ...]) -> str:
-    texts = []
-    for detail in details:
-        if isinstance(detail, _Window):
-            texts += [f"{name} {_shown(value)}" for name, value in vars(detail).items()]
-        else:
-            texts.append(str(detail)[:80])
-    return ", ".join(texts)
-
-
-def _shown(value: object) -> str:
-    return str(list(value) if isinstance(value, tuple) else value)[:80]
 
 
 class _TableRecorder:
     """Stands where a GraphWriter would, and records what each convolution of the layer table reads."""
 
-    def __init__(self, expressions: _Expressions) -> None:
+    def __init__(self, expressions: Expressions) -> None:
         self.convolutions: dict[str, _Convolution] = {}
         self._expressions = expressions
         self._tensors = {INPUT_NAME: expressions.image()}
@@ -234,7 +77,7 @@ class _TableRecorder:
         stride: int = 1,
         output: str | None = None,
     ) -> str:
-        window = _Window.same(int(weight.shape[2]), stride)
+        window = Window.same(int(weight.shape[2]), stride)
         self.convolutions[name] = _Convolution(self._tensors[source], window, group=1)
         return self._named(output or name, self._expressions.convolution(name, int(weight.shape[0])))
 
@@ -251,7 +94,7 @@ class _TableRecorder:
         return self._named(name, self._expressions.slice_channels(self._tensors[source], start, stop))
 
     def max_pool(self, name: str, source: str, kernel: int) -> str:
-        window = _Window.same(kernel, stride=1)
+        window = Window.same(kernel, stride=1)
         return self._named(name, self._expressions.of_one("MaxPool", self._tensors[source], window))
 
     def upsample_nearest(self, name: str, source: str, factor: int) -> str:
@@ -262,7 +105,7 @@ class _TableRecorder:
 class _GraphReader:
     """Reduces the nodes of a graph from a file to expressions. What it does not know is an expression of its own."""
 
-    def __init__(self, expressions: _Expressions, weights: Weights) -> None:
+    def __init__(self, expressions: Expressions, weights: Weights) -> None:
         self._expressions = expressions
         self._weights = weights
         self._convolutions: dict[str, _Convolution] = {}
@@ -331,7 +174,7 @@ class _GraphReader:
             return None
         left, right = self._source(node), self._source(node, 1)
         for gate, source in ((left, right), (right, left)):
-            if self._expressions[gate] == _Expression("Sigmoid", (source,)):
+            if self._expressions[gate] == Expression("Sigmoid", (source,)):
                 return self._expressions.of_one("SiLU", source)
         return None
 
@@ -361,7 +204,7 @@ class _GraphReader:
             sizes = [int(size) for size in attributes["split"].ints]
         else:
             sizes = _even_sizes(total or 0, len(node.output))
-        if sizes is None or len(sizes) != len(node.output) or sum(sizes) != total:
+        if sizes is None or len(sizes) != len(node.output):
             return
         start = 0
         for name, size in zip(node.output, sizes, strict=True):
@@ -465,7 +308,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, onnx.AttributeProto]:
     return {attribute.name: attribute for attribute in node.attribute}
 
 
-def _window(attributes: dict[str, onnx.AttributeProto], kernel_of_weight: Sequence[int]) -> _Window:
+def _window(attributes: dict[str, onnx.AttributeProto], kernel_of_weight: Sequence[int]) -> Window:
     """Attributes of a Conv or MaxPool, with ONNX's own values for those that are absent."""
 
     def numbers(name: str, default: Sequence[int]) -> tuple[int, ...]:
@@ -482,7 +325,7 @@ def _window(attributes: dict[str, onnx.AttributeProto], kernel_of_weight: Sequen
         # With steps of one and odd kernels "same" is the same on both sides, else it depends on the size of the input.
         odd = rule in ("SAME_UPPER", "SAME_LOWER") and all(length % 2 for length in kernel)
         pads = tuple(length // 2 for length in kernel) * 2 if odd and strides == dilations == ones else rule[:80]
-    return _Window(kernel, strides, pads, dilations)
+    return Window(kernel, strides, pads, dilations)
 
 
 def _even_sizes(total: int, count: int) -> list[int] | None:
@@ -493,30 +336,16 @@ def _even_sizes(total: int, count: int) -> list[int] | None:
     return [size] * (count - 1) + [total - size * (count - 1)]
 
 
-def _difference(expressions: _Expressions, got: _Convolution | None, expected: _Convolution) -> str | None:
+def _difference(expressions: Expressions, got: _Convolution | None, expected: _Convolution) -> str | None:
     if got is None:
         return "is not there, or has an attribute twice"
     if got.source != expected.source:
-        pair = _innermost_difference(expressions, got.source, expected.source)
+        pair = innermost_difference(expressions, got.source, expected.source)
         return (
             f"reads {expressions.described(pair[0])} where a YOLOv8 detector's reads {expressions.described(pair[1])}"
         )
     for name, wanted in [*vars(expected.window).items(), ("group", expected.group)]:
         value = got.group if name == "group" else getattr(got.window, name)
         if value != wanted:
-            return f"has {name} {_shown(value)}, a YOLOv8 detector's has {_shown(wanted)}"
+            return f"has {name} {shown(value)}, a YOLOv8 detector's has {shown(wanted)}"
     return None
-
-
-def _innermost_difference(expressions: _Expressions, got: int, expected: int) -> tuple[int, int]:
-    """Down from two different expressions, as long as the operation is the same: the pair that makes the difference.
-
-    SiLU is left around its convolution, where all blocks end. It goes no deeper than the layer table does between two
-    convolutions.
-    """
-    while True:
-        left, right = expressions[got], expressions[expected]
-        same_operation = (left.kind, left.details) == (right.kind, right.details)
-        if not same_operation or len(left.sources) != len(right.sources) or left.kind == "SiLU":
-            return got, expected
-        got, expected = next(pair for pair in zip(left.sources, right.sources, strict=True) if pair[0] != pair[1])

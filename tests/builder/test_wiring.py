@@ -7,7 +7,7 @@ import onnx
 import pytest
 from rfkernels.models.yolov8.detect import detect_graph
 
-from rfkernels.builder import Checkpoint, DecodedGraph, read_checkpoint, wiring
+from rfkernels.builder import Checkpoint, DecodedGraph, expressions, read_checkpoint
 from rfkernels.builder.wiring import difference_from_detector
 
 make = onnx.helper.make_node
@@ -289,6 +289,36 @@ def waits_for_itself(model):
     node_of(model, "model.9.cv1.conv").input[0] = "model.9.cv1.act"
 
 
+def gap_between_slices(model):
+    """Channels 0 to 16 and 20 to 32 are no whole of 32, though the convolution after them would not notice."""
+    split = node_of(model, "model.2.split")
+    insert_before(
+        model, "model.2.split", make("Split", [split.input[0]], ["a", "b", "c"], "three", axis=1, split=[16, 4, 12])
+    )
+    node_of(model, "model.2.concat").input[:2] = ["a", "c"]
+
+
+def bilinear_upsample(model):
+    older_upsample(model)
+    set_attributes(model, "model.10", mode="linear")
+
+
+def sliced(position, values):
+    """Slices for Split, and one input of a slice of layer 2 changed."""
+
+    def change(model):
+        slices_for_split(model)
+        replace_input(model, "model.2.second_half", position, add_constant(model, "changed", values))
+
+    return change
+
+
+def sliced_along_two_axes(model):
+    sliced(3, [1, 2])(model)
+    for position, values in ((1, [16, 0]), (2, [32, 1])):
+        replace_input(model, "model.2.second_half", position, add_constant(model, f"changed{position}", values))
+
+
 def names_of_two_exchanged(model):
     """Two convolutions of one shape change places: all weights are there, each in the other's place."""
     first, second = "model.4.m.0.cv1.conv", "model.4.m.1.cv1.conv"
@@ -379,7 +409,12 @@ DIFFERENT = {
         attributes("model.14", axis=2),
         "model.15.cv1.conv reads 'model.14' (Concat) | reads concat",
     ),
+    "gap between slices": (gap_between_slices, "model.2.cv2.conv reads concat of slice 0, 16 | and slice 20, 32 of"),
+    "steps of a slice": (sliced(4, [2]), "model.2.m.0.cv1.conv reads 'model.2.second_half' (Slice)"),
+    "slice of rows": (sliced(3, [2]), "model.2.m.0.cv1.conv reads 'model.2.second_half' (Slice)"),
+    "slice of rows too": (sliced_along_two_axes, "model.2.m.0.cv1.conv reads 'model.2.second_half' (Slice)"),
     # Pooling and upsampling.
+    "bilinear Upsample": (bilinear_upsample, "model.12.cv1.conv reads 'model.10' (Upsample)"),
     "another pooling": (
         attributes("model.9.m.1", kernel_shape=[3, 3], pads=[1] * 4),
         "model.9.cv2.conv reads MaxPool kernel [3, 3] | reads MaxPool kernel [5, 5]",
@@ -473,14 +508,14 @@ def test_the_work_is_bounded_by_the_number_of_nodes(name, exported, folded_weigh
     chain(exported, HOSTILE[name])
     edges = sum(len(node.input) + len(node.output) for node in exported.graph.node)
     sizes = []
-    intern = wiring._Expressions._intern
+    intern = expressions.Expressions._intern
 
     def counted(self, expression, channels):
         sizes.append(1 + len(expression.sources))
         assert channels is None or channels <= 2**31
         return intern(self, expression, channels)
 
-    monkeypatch.setattr(wiring._Expressions, "_intern", counted)
+    monkeypatch.setattr(expressions.Expressions, "_intern", counted)
     reason = difference_from_detector(exported, folded_weights, "n", 3)
     changed = name != "slices of one part"
     assert (reason is not None) == changed
@@ -497,8 +532,17 @@ def test_a_split_of_very_many_parts(exported, folded_weights):
     assert "'part0'" in difference_from_detector(exported, folded_weights, "n", 3)
 
 
+def test_large_constants_are_not_read(exported, folded_weights, monkeypatch):
+    replace_input(exported, "model.10", 2, add_constant(exported, "large", np.ones(1000), np.float32))
+    read = []
+    to_array = onnx.numpy_helper.to_array
+    monkeypatch.setattr(onnx.numpy_helper, "to_array", lambda tensor: read.append(tensor.name) or to_array(tensor))
+    assert "model.12.cv1.conv reads 'model.10'" in difference_from_detector(exported, folded_weights, "n", 3)
+    assert set(read) == {"upsample.2"}
+
+
 def test_constants_that_lie(exported, folded_weights):
-    """A constant of many elements is not read, and one without its data is none."""
+    """A constant whose data does not match its shape is none."""
     scales = add_constant(exported, "lie", [1, 1, 2, 2], np.float32)
     replace_input(exported, "model.10", 2, scales)
     assert difference_from_detector(exported, folded_weights, "n", 3) is None
