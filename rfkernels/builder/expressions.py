@@ -77,12 +77,9 @@ class Expressions:
         """An operation on one tensor that keeps its channels."""
         return self._intern(Expression(kind, (source,), details), self._channels[source])
 
-    def add(self, left: int, right: int) -> int | None:
-        channels = {self._channels[left], self._channels[right]} - {None}
-        if len(channels) > 1:
-            return None
-        expression = Expression("add", (min(left, right), max(left, right)))
-        return self._intern(expression, channels.pop() if channels else None)
+    def add(self, left: int, right: int) -> int:
+        channels = self._channels[left] if self._channels[left] == self._channels[right] else None
+        return self._intern(Expression("add", (min(left, right), max(left, right))), channels)
 
     def slice_channels(self, source: int, start: int, stop: int) -> int | None:
         """Channels start to stop of a tensor; all of them are the tensor itself."""
