@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,43 @@ def fold_batch_norm(weights: Weights, module: str, epsilon: float) -> tuple[NDAr
     if not all(np.isfinite(values).all() for values in folded):
         raise CheckpointError(f"{module}: folding its batch normalisation gives values that do not fit float32")
     return folded
+
+
+class Operations(Protocol):
+    """What a layer table is turned into: every method takes names of tensors and returns the name of the one it makes.
+
+    `GraphWriter` writes nodes; what wants to know how a network is wired, and not to write it, has another.
+    """
+
+    def convolution(
+        self,
+        name: str,
+        source: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        stride: int = 1,
+        output: str | None = None,
+    ) -> str:
+        """A convolution with "same" padding."""
+
+    def silu(self, name: str, source: str) -> str:
+        """x * Sigmoid(x)."""
+
+    def add(self, name: str, left: str, right: str) -> str:
+        """Element by element."""
+
+    def concat(self, name: str, sources: Sequence[str]) -> str:
+        """Along the channels."""
+
+    def slice_channels(self, name: str, source: str, start: int, stop: int) -> str:
+        """Channels start to stop, stop excluded."""
+
+    def max_pool(self, name: str, source: str, kernel: int) -> str:
+        """Stride 1, the size stays."""
+
+    def upsample_nearest(self, name: str, source: str, factor: int) -> str:
+        """Every pixel becomes factor x factor pixels."""
 
 
 class GraphWriter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rfkernels.models.graph import Batch, GraphWriter, Weights, fold_batch_norm
+from rfkernels.models.graph import Batch, GraphWriter, Operations, Weights, fold_batch_norm
 from rfkernels.models.yolov8.layers import (
     BOX_CHANNELS,
     DETECT_BATCH_NORM_EPSILON,
@@ -60,15 +60,31 @@ def detect_graph(
     """
     _check_arguments(scale, image_size, batch)
     check_detect_weights(weights, SCALES[scale], class_count)
-    writer = _Yolov8Writer(GraphWriter(f"yolov8{scale}"), weights, batch_norm_epsilon)
-    features = writer.backbone_and_neck(layers(SCALES[scale]))
-    writer.detect_head([features[source] for source in HEAD_SOURCES], SCALES[scale], class_count)
+    graph = GraphWriter(f"yolov8{scale}")
+    write_detector(graph, weights, scale, class_count, batch_norm_epsilon)
     height, width = image_size
     outputs: dict[str, tuple[int, int, int]] = {}
     for kind, channels in (("box", BOX_CHANNELS), ("class", class_count)):
         for stride in STRIDES:
             outputs[f"{kind}_{stride}"] = (channels, height // stride, width // stride)
-    return writer.graph.finish({INPUT_NAME: (3, height, width)}, outputs, batch=batch, metadata=metadata or {})
+    return graph.finish({INPUT_NAME: (3, height, width)}, outputs, batch=batch, metadata=metadata or {})
+
+
+def write_detector(
+    graph: Operations,
+    weights: Weights,
+    scale: str,
+    class_count: int,
+    batch_norm_epsilon: float = DETECT_BATCH_NORM_EPSILON,
+) -> None:
+    """Walk the layer table of a detector from INPUT_NAME to its six outputs, one call of `graph` for each operation.
+
+    Args:
+        weights: those that `check_detect_weights` has found right for this scale and class count.
+    """
+    writer = _Yolov8Writer(graph, weights, batch_norm_epsilon)
+    features = writer.backbone_and_neck(layers(SCALES[scale]))
+    writer.detect_head([features[source] for source in HEAD_SOURCES], SCALES[scale], class_count)
 
 
 def _check_arguments(scale: str, image_size: tuple[int, int], batch: Batch) -> None:
@@ -85,10 +101,10 @@ def _check_arguments(scale: str, image_size: tuple[int, int], batch: Batch) -> N
 
 
 class _Yolov8Writer:
-    """Turns rows of the layer table into nodes."""
+    """Turns rows of the layer table into operations."""
 
-    def __init__(self, graph: GraphWriter, weights: Weights, batch_norm_epsilon: float) -> None:
-        self.graph = graph
+    def __init__(self, graph: Operations, weights: Weights, batch_norm_epsilon: float) -> None:
+        self._graph = graph
         self._weights = weights
         self._epsilon = batch_norm_epsilon
 
@@ -109,7 +125,7 @@ class _Yolov8Writer:
                 hidden = self._block(blocks[f"{name}.0"], features[level])
                 hidden = self._block(blocks[f"{name}.1"], hidden)
                 weight, bias = self._weights[f"{name}.2.weight"], self._weights[f"{name}.2.bias"]
-                self.graph.convolution(f"{name}.2", hidden, weight, bias, output=f"{kind}_{stride}")
+                self._graph.convolution(f"{name}.2", hidden, weight, bias, output=f"{kind}_{stride}")
 
     def _layer(self, layer: Layer, sources: list[str]) -> str:
         convolutions = {convolution.name: convolution for convolution in layer_convolutions(layer)}
@@ -120,15 +136,15 @@ class _Yolov8Writer:
         if layer.kind == "sppf":
             return self._sppf(layer, convolutions, sources[0])
         if layer.kind == "upsample":
-            return self.graph.upsample_nearest(layer.name, sources[0], factor=2)
-        return self.graph.concat(layer.name, sources)
+            return self._graph.upsample_nearest(layer.name, sources[0], factor=2)
+        return self._graph.concat(layer.name, sources)
 
     def _block(self, convolution: Convolution, source: str) -> str:
         """Convolution, folded batch normalisation, SiLU."""
         name = convolution.name
         weight, bias = fold_batch_norm(self._weights, name, self._epsilon)
-        output = self.graph.convolution(f"{name}.conv", source, weight, bias, stride=convolution.stride)
-        return self.graph.silu(f"{name}.act", output)
+        output = self._graph.convolution(f"{name}.conv", source, weight, bias, stride=convolution.stride)
+        return self._graph.silu(f"{name}.act", output)
 
     def _c2f(self, layer: Layer, convolutions: dict[str, Convolution], source: str) -> str:
         """Two halves of one convolution, the second through a chain of bottlenecks, everything concatenated.
@@ -137,19 +153,19 @@ class _Yolov8Writer:
         """
         whole = self._block(convolutions[f"{layer.name}.cv1"], source)
         hidden = layer.out_channels // 2
-        chained = self.graph.slice_channels(f"{layer.name}.second_half", whole, hidden, 2 * hidden)
+        chained = self._graph.slice_channels(f"{layer.name}.second_half", whole, hidden, 2 * hidden)
         parts = [whole]
         for repeat in range(layer.repeats):
             name = f"{layer.name}.m.{repeat}"
             output = self._block(convolutions[f"{name}.cv1"], chained)
             output = self._block(convolutions[f"{name}.cv2"], output)
-            chained = self.graph.add(f"{name}.add", chained, output) if layer.shortcut else output
+            chained = self._graph.add(f"{name}.add", chained, output) if layer.shortcut else output
             parts.append(chained)
-        return self._block(convolutions[f"{layer.name}.cv2"], self.graph.concat(f"{layer.name}.concat", parts))
+        return self._block(convolutions[f"{layer.name}.cv2"], self._graph.concat(f"{layer.name}.concat", parts))
 
     def _sppf(self, layer: Layer, convolutions: dict[str, Convolution], source: str) -> str:
         """Three chained 5x5 maxima, concatenated with what they were taken of."""
         parts = [self._block(convolutions[f"{layer.name}.cv1"], source)]
         for pool in range(3):
-            parts.append(self.graph.max_pool(f"{layer.name}.m.{pool}", parts[-1], kernel=5))
-        return self._block(convolutions[f"{layer.name}.cv2"], self.graph.concat(f"{layer.name}.concat", parts))
+            parts.append(self._graph.max_pool(f"{layer.name}.m.{pool}", parts[-1], kernel=5))
+        return self._block(convolutions[f"{layer.name}.cv2"], self._graph.concat(f"{layer.name}.concat", parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -45,6 +45,20 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class ModuleRecord:
+    """A module as a file describes it; nothing of it was ever made or run.
+
+    package and class_name are names only, attributes are what the file gives them, of any plain type, and members are
+    the names of its children in order.
+    """
+
+    package: str
+    class_name: str
+    attributes: MutableMapping[object, object]
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RawCheckpoint:
     """What a reader found in a file, before anything is known about the network."""
 
@@ -54,8 +68,9 @@ class RawCheckpoint:
     image_size: tuple[int, int] | None = None
     stride: int | None = None
     batch_norm_epsilon: float | None = None
-    # Keys and shapes do not show an activation, so a reader that sees one which is not SiLU says so here.
-    unexpected_activation: str | None = None
+    # The modules by name, in the order of the file, where it holds a whole model: keys and shapes of weights do not
+    # show what is computed with them.
+    modules: Mapping[str, ModuleRecord] | None = None
 
 
 def bfloat16_to_float32(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -72,14 +87,19 @@ def normalise_keys(weights: dict[str, NDArray[np.float32]]) -> dict[str, NDArray
     """
     normalised: dict[str, NDArray[np.float32]] = {}
     for key, values in weights.items():
-        rest = key
-        while rest.startswith(("model.", "module.")):
-            rest = rest.split(".", 1)[1]
-        name = f"model.{rest}" if rest[:1].isdigit() else key
+        name = normalised_name(key)
         if name in normalised:
             raise CheckpointError(f"{key[:80]}: two weights have this name once prefixes are removed")
         normalised[name] = values
     return normalised
+
+
+def normalised_name(key: str) -> str:
+    """The name of a weight or module as "model.<layer>. ...", without the names of what was wrapped around that."""
+    rest = key
+    while rest.startswith(("model.", "module.")):
+        rest = rest.split(".", 1)[1]
+    return f"model.{rest}" if rest[:1].isdigit() else key
 
 
 def check_class_names(names: Iterable[object], what: str = "names") -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -81,7 +82,6 @@ def read_onnx_file(file: BinaryIO, size: int) -> OnnxFile:
     reason = ""
     try:
         weights = _named_weights(model)
-        _check_activations(model)
         raw = RawCheckpoint(weights=weights, task=task, class_names=class_names, image_size=image_size)
     except _NotMappableError as error:
         reason = str(error)
@@ -130,7 +130,7 @@ def _check_self_contained(model: onnx.ModelProto) -> None:
 
 def _named_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     """Weights of all convolutions under state dict keys: told by the names of their initializers, or of their nodes."""
-    constants = _constants(model)
+    constants = constants_of(model)
     weights: dict[str, NDArray[np.float32]] = {}
     for node in model.graph.node:
         if node.op_type != "Conv":
@@ -138,7 +138,7 @@ def _named_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
         inputs = list(node.input)
         if len(inputs) < 2 or any(name not in constants for name in inputs[1:]):
             raise _NotMappableError(f"convolution {node.name[:80]!r} has computed weights")
-        module = _module_of(node.name, inputs)
+        module = module_of(node.name, inputs)
         if module is None:
             raise _NotMappableError(f"convolution {node.name[:80]!r} has no name of a module")
         for name, parameter in zip(inputs[1:], ("weight", "bias"), strict=False):
@@ -151,17 +151,22 @@ def _named_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+def constants_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Tensors that no input changes. torch's exporter writes equal ones once and hands them on through Identity."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:  # in running order: what a node reads stands before it
-        if node.op_type == "Identity" and len(node.input) == 1 and node.input[0] in constants and len(node.output) == 1:
+        if len(node.output) != 1:
+            continue
+        if node.op_type == "Identity" and len(node.input) == 1 and node.input[0] in constants:
             constants[node.output[0]] = constants[node.input[0]]
+        elif node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
     return constants
 
 
-def _module_of(node_name: str, inputs: list[str]) -> str | None:
-    weight = inputs[1]
+def module_of(node_name: str, inputs: Sequence[str]) -> str | None:
+    """The module of a convolution, told by the name of its weight ("model.0.conv.weight") or its node, or None."""
+    weight = inputs[1] if len(inputs) > 1 else ""
     if re.fullmatch(r"model\.\d+\.[A-Za-z0-9_.]*weight", weight):
         return weight.removesuffix(".weight")
     if _MODULE_NODE.fullmatch(node_name) is None:
@@ -186,31 +191,6 @@ def _array(tensor: onnx.TensorProto, key: str) -> NDArray[np.float32]:
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{key[:80]}: its data does not match its shape and type: {error}") from error
     return np.asarray(values, dtype=np.float32)
-
-
-def _check_activations(model: onnx.ModelProto) -> None:
-    """Check that every convolution with a module around it is followed by SiLU and the pooling is YOLOv8's.
-
-    Weights alone do not show which activation is used, so a graph that differs there must not be emitted anew.
-    """
-    consumers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node)
-    kinds: dict[str, int] = {}
-    for node in model.graph.node:
-        kinds[node.op_type] = kinds.get(node.op_type, 0) + 1
-        module = _module_of(node.name, list(node.input)) if node.op_type == "Conv" else None
-        if module is not None and module.endswith(".conv") and not module.endswith(".dfl.conv"):
-            following = sorted(user.op_type for user in consumers.get(node.output[0], []))
-            if following != ["Mul", "Sigmoid"]:
-                raise _NotMappableError(f"convolution {module} is not followed by SiLU")
-    pools = [node for node in model.graph.node if node.op_type == "MaxPool"]
-    kernels = [
-        list(attribute.ints) for node in pools for attribute in node.attribute if attribute.name == "kernel_shape"
-    ]
-    if kernels != [[5, 5]] * 3 or kinds.get("Resize", kinds.get("Upsample", 0)) != 2:
-        raise _NotMappableError("its pooling or upsampling is not YOLOv8's")
 
 
 def _class_names(text: str | None) -> tuple[str, ...] | None:

@@ -17,7 +17,9 @@ from rfkernels.builder.checkpoint import (
 )
 from rfkernels.builder.onnx_file import OnnxFile, read_onnx_file
 from rfkernels.builder.safetensors_file import read_safetensors_file
+from rfkernels.builder.structure import check_structure
 from rfkernels.builder.torch_file import read_torch_file
+from rfkernels.builder.wiring import difference_from_detector
 from rfkernels.errors import CheckpointError
 from rfkernels.models.yolov8.layers import DETECT_BATCH_NORM_EPSILON, LARGEST_STRIDE, SCALES
 from rfkernels.models.yolov8.recognise import ONLY_DETECT, check_detect_weights, recognise
@@ -32,7 +34,10 @@ _FORMATS: dict[str, SourceFormat] = {".pt": "pt", ".pth": "pt", ".safetensors": 
 
 @dataclass(frozen=True)
 class DecodedGraph:
-    """An ONNX graph whose weights have no known names, so that it is used as it is; `reason` says why."""
+    """An ONNX graph that is used as it is: its weights have no known names, or it is wired as no YOLOv8 detector.
+
+    `reason` says which.
+    """
 
     model: onnx.ModelProto
     reason: str
@@ -61,10 +66,11 @@ def read_checkpoint(path: str | Path, on_progress: OnProgress | None = None) -> 
             if source_format == "onnx":
                 onnx_file = read_onnx_file(file, size)
                 _check_task(onnx_file.task)
-                if not _is_rebuildable(onnx_file):
+                reason = _reason_to_keep(onnx_file)
+                if reason is not None:
                     return DecodedGraph(
                         onnx_file.model,
-                        _reason(onnx_file),
+                        reason,
                         onnx_file.class_names,
                         onnx_file.image_size,
                         path.name[:255],
@@ -88,8 +94,10 @@ def _checkpoint(raw: RawCheckpoint, source_format: SourceFormat, file_name: str,
     recognised = recognise(weights)
     _check_task(raw.task)
     check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
-    if raw.unexpected_activation is not None:
-        raise CheckpointError(f"{raw.unexpected_activation}: {ONLY_DETECT}")
+    if raw.modules is not None:
+        bias = ".conv.bias"
+        folded_names = [key.removesuffix(bias) for key in weights if key.endswith(bias)]
+        check_structure(raw.modules, SCALES[recognised.scale], recognised.class_count, folded_names)
     if raw.class_names is not None and len(raw.class_names) != recognised.class_count:
         raise CheckpointError(f"names: got {len(raw.class_names)} names, the head has {recognised.class_count} classes")
     if raw.stride is not None and raw.stride != LARGEST_STRIDE:
@@ -116,17 +124,14 @@ def _check_task(task: str | None) -> None:
         raise CheckpointError(f"task: got {task[:80]!r}, expected detect: {ONLY_DETECT}")
 
 
-def _is_rebuildable(file: OnnxFile) -> bool:
-    """Whether the graph's weights are exactly those of a YOLOv8 detector."""
+def _reason_to_keep(file: OnnxFile) -> str | None:
+    """Why a graph cannot be emitted anew from its weights; None: they and its wiring are a YOLOv8 detector's."""
     if file.raw is None:
-        return False
+        return file.reason
+    weights = file.raw.weights
     try:
-        recognised = recognise(file.raw.weights)
-        check_detect_weights(file.raw.weights, SCALES[recognised.scale], recognised.class_count)
+        recognised = recognise(weights)
+        check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
     except CheckpointError:
-        return False
-    return True
-
-
-def _reason(file: OnnxFile) -> str:
-    return file.reason or "its weights are not those of a YOLOv8 detector"
+        return "its weights are not those of a YOLOv8 detector"
+    return difference_from_detector(file.model, weights, recognised.scale, recognised.class_count)

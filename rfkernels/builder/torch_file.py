@@ -5,14 +5,17 @@ Source: the format of torch.save since 1.6, as found in files of torch 1.13 to 2
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections import ChainMap
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.builder.checkpoint import (
+    ModuleRecord,
     OnProgress,
     RawCheckpoint,
     bfloat16_to_float32,
@@ -28,6 +31,9 @@ _LARGEST_PICKLE_BYTES = 64 * 1024 * 1024
 _MOST_DIMENSIONS = 8
 _DEEPEST_MODULE = 32
 _MOST_MODULES = 20_000
+# Parameters, buffers and children of all modules together, those that are None included: a yolov8x has about 1,500.
+_MOST_MEMBERS = 100_000
+_MOST_STRIDES = 16
 _LARGEST_NUMBER = 2**40
 
 # Classes of these packages occur in whole-model files. They are recorded by name only.
@@ -94,12 +100,14 @@ def read_torch_file(file: BinaryIO, size: int, on_progress: OnProgress | None = 
     if isinstance(content, dict):
         named = content
         attributes: dict[Value, Value] = {}
-        epsilon, unexpected_activation = None, None
+        epsilon: float | None = None
+        modules: dict[str, ModuleRecord] | None = None
     else:
         walk = _ModuleWalk()
         walk.visit(content, "", 0)
         named = walk.tensors
-        epsilon, unexpected_activation = walk.batch_norm_epsilon, walk.unexpected_activation
+        epsilon = walk.batch_norm_epsilon
+        modules = {name: _with_strides_read(module, archive) for name, module in walk.modules.items()}
         attributes = _state_of(content, "the model")
     weights = archive.materialise(named, on_progress)
     arguments = root.get("train_args") if isinstance(root, dict) else None
@@ -109,7 +117,7 @@ def read_torch_file(file: BinaryIO, size: int, on_progress: OnProgress | None = 
         class_names=_class_names(attributes.get("names")),
         image_size=_image_size(arguments, attributes.get("args")),
         batch_norm_epsilon=epsilon,
-        unexpected_activation=unexpected_activation,
+        modules=modules,
     )
 
 
@@ -163,26 +171,30 @@ class _Archive:
                 raise CheckpointError(f"{key[:80]}: got a {type(value).__name__}, expected a tensor")
             tensor = _tensor_from(value, key)
             if tensor.storage_type in _FLOATING_STORAGES:
-                elements_left -= int(np.prod(tensor.shape, dtype=object))
+                reach = _reach_of(tensor, key)
+                elements_left -= reach
                 if elements_left < 0:
                     raise CheckpointError(f"{key[:80]}: the tensors together hold more numbers than the file has bytes")
-                weights[key] = self._read(tensor, key)
+                weights[key] = self._read(tensor, reach, key)
             if on_progress is not None:
                 on_progress("weights", done + 1, len(named))
         return weights
 
-    def _read(self, tensor: _Tensor, key: str) -> NDArray[np.float32]:
+    def _read(self, tensor: _Tensor, reach: int, key: str) -> NDArray[np.float32]:
         entry = self._storage_entry(tensor, key)
         dtype = np.dtype(_STORAGE_TYPES[tensor.storage_type])
-        if 0 in tensor.shape:
-            raise CheckpointError(f"{key[:80]}: a tensor without elements")
-        reach = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
         if reach > tensor.storage_count - tensor.offset:
             raise CheckpointError(
                 f"{key[:80]}: reaches to element {tensor.offset + reach} of a storage of {tensor.storage_count}"
             )
-        if int(np.prod(tensor.shape, dtype=object)) > reach:
+        count = math.prod(tensor.shape)
+        if count > reach:
             raise CheckpointError(f"{key[:80]}: its elements overlap each other, expected a tensor stored as it is")
+        # torch.save stores contiguous and permuted tensors. With gaps, a few elements would have a whole storage read.
+        if count < reach:
+            raise CheckpointError(
+                f"{key[:80]}: got {count} elements spread over {reach}, expected a tensor without gaps"
+            )
         self._file.seek(entry.offset + tensor.offset * dtype.itemsize)
         data = self._file.read(reach * dtype.itemsize)
         if len(data) != reach * dtype.itemsize:
@@ -236,16 +248,18 @@ def _state_of(module: Value, where: str) -> dict[Value, Value]:
 
 
 class _ModuleWalk:
-    """Collects the tensors of a module tree under the names of its state dict."""
+    """Collects the tensors and modules of a module tree under their names in its state dict."""
 
     def __init__(self) -> None:
         self.tensors: dict[Value, Value] = {}
+        self.modules: dict[str, ModuleRecord] = {}
         self.batch_norm_epsilon: float | None = None
-        self.unexpected_activation: str | None = None
         self._path: set[int] = set()
         self._visited = 0
+        self._members = 0
 
     def visit(self, module: Value, name: str, depth: int) -> None:
+        """Collect a module and all below it; `name` is empty for the model, else ends with a dot."""
         self._visited += 1
         if depth > _DEEPEST_MODULE or self._visited > _MOST_MODULES or id(module) in self._path:
             raise CheckpointError(
@@ -253,34 +267,61 @@ class _ModuleWalk:
                 f"or are more than {_MOST_MODULES}"
             )
         state = _state_of(module, name or "the model")
-        self._note_class(module, state, name)
+        self._note_epsilon(module, state, name)
         for attribute in ("_parameters", "_buffers"):
-            for key, value in _dict_of(state, attribute, name).items():
+            for key, value in self._members_of(state, attribute, name).items():
                 if value is not None:
                     self.tensors[f"{name}{_text_key(key, name)}"] = value
+        children = {
+            _text_key(key, name): child
+            for key, child in self._members_of(state, "_modules", name).items()
+            if child is not None
+        }
+        self.modules[name.removesuffix(".")] = ModuleRecord(
+            module.name.module, module.name.name, state, tuple(children)
+        )
         self._path.add(id(module))
-        for key, child in _dict_of(state, "_modules", name).items():
-            if child is not None:
-                self.visit(child, f"{name}{_text_key(key, name)}.", depth + 1)
+        for key, child in children.items():
+            self.visit(child, f"{name}{key}.", depth + 1)
         self._path.remove(id(module))
 
-    def _note_class(self, module: Call, state: dict[Value, Value], name: str) -> None:
-        """Remember the epsilon of batch normalisation, and the first activation that is not SiLU."""
-        kind = module.name.name
-        if kind == "BatchNorm2d":
-            epsilon = state.get("eps")
-            if not isinstance(epsilon, float) or not 0 < epsilon < 1:
-                raise CheckpointError(f"{name}eps: expected a number between 0 and 1")
-            if self.batch_norm_epsilon not in {None, epsilon}:
-                raise CheckpointError(
-                    f"{name}eps: got {epsilon}, another batch normalisation has {self.batch_norm_epsilon}"
-                )
-            self.batch_norm_epsilon = epsilon
-        elif kind == "Conv" and module.name.module.startswith("ultralytics."):
-            activation = _dict_of(state, "_modules", name).get("act")
-            found = activation.name.name if isinstance(activation, Call) else "nothing"
-            if found != "SiLU" and self.unexpected_activation is None:
-                self.unexpected_activation = f"{name[:80]}act: got {found[:80]}, expected SiLU"
+    def _members_of(self, state: dict[Value, Value], attribute: str, name: str) -> dict[Value, Value]:
+        """A table of members, counted before it is walked: a small file may hang one large table on many modules."""
+        members = _dict_of(state, attribute, name)
+        self._members += len(members)
+        if self._members > _MOST_MEMBERS:
+            raise CheckpointError(
+                f"{name[:80]}{attribute}: got {self._members} parameters, buffers and modules up to here, "
+                f"expected at most {_MOST_MEMBERS}"
+            )
+        return members
+
+    def _note_epsilon(self, module: Call, state: dict[Value, Value], name: str) -> None:
+        """Remember the epsilon of batch normalisation, which must be the same in all."""
+        if module.name.name != "BatchNorm2d":
+            return
+        epsilon = state.get("eps")
+        if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+            raise CheckpointError(f"{name}eps: expected a number between 0 and 1")
+        if self.batch_norm_epsilon not in {None, epsilon}:
+            raise CheckpointError(
+                f"{name}eps: got {epsilon}, another batch normalisation has {self.batch_norm_epsilon}"
+            )
+        self.batch_norm_epsilon = epsilon
+
+
+def _with_strides_read(module: ModuleRecord, archive: _Archive) -> ModuleRecord:
+    """A detection head with its strides as numbers: the one attribute that decoding depends on and that is a tensor."""
+    strides = module.attributes.get("stride")
+    if module.class_name != "Detect" or not _is_tensor(strides):
+        return module
+    if math.prod(_tensor_from(strides, "stride").shape) > _MOST_STRIDES:
+        return module
+    values = archive.materialise({"stride": strides}, None).get("stride")
+    if values is None:
+        return module
+    # In front of the attributes, not among a copy of them: a small file may hang one large table on many modules.
+    return replace(module, attributes=ChainMap({"stride": values.reshape(-1).tolist()}, module.attributes))
 
 
 def _dict_of(state: dict[Value, Value], attribute: str, name: str) -> dict[Value, Value]:
@@ -318,6 +359,13 @@ def _tensor_from(value: Value, key: str) -> _Tensor:
             f"{shown}: offset, shape or strides are not whole numbers from 0, or too many or too large"
         )
     return _Tensor(storage_type.name, storage_key, count, offset, shape, strides)
+
+
+def _reach_of(tensor: _Tensor, key: str) -> int:
+    """How many elements of its storage a tensor spans, from its first to its last."""
+    if 0 in tensor.shape:
+        raise CheckpointError(f"{key[:80]}: a tensor without elements")
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
 
 
 def _is_count(value: Value) -> bool:

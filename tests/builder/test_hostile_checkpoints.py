@@ -3,6 +3,7 @@
 Each is refused with a clear error, and nothing in it is executed or written (the `refused` fixture).
 """
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -19,6 +20,9 @@ from weight_files import (
     whole_model,
     write_zip,
 )
+
+from rfkernels.builder import torch_file
+from rfkernels.errors import CheckpointError
 
 KEY = "model.0.conv.weight"
 
@@ -171,6 +175,35 @@ def test_a_tree_that_doubles_at_each_level(refused, tmp_path):
     refused(tmp_path / "weights.pt", "more than 20000")
 
 
+def memoised(opcodes, index):
+    return opcodes + b"q" + bytes([index])
+
+
+def shared_table(attribute, members, holders):
+    """Opcodes of a model whose `holders` modules all hold one table of `members`."""
+    new_module = b"ctorch.nn.modules.container\nSequential\n)R"
+    table = pickled(attribute)[2:-1] + memoised(pickled(members)[2:-1], 0)
+    shared = memoised(new_module + b"}(" + table + b"ub", 1)
+    # The module with the table is made once and held under many names, so the file stays small.
+    children = b"".join(pickled(str(index))[2:-1] + b"h\x01" for index in range(holders))
+    return shared + b"0" + new_module + b"}(" + pickled("_modules")[2:-1] + b"}(" + children + b"uub"
+
+
+@pytest.mark.parametrize("attribute", ["_parameters", "_buffers", "_modules"])
+def test_one_table_held_by_many_modules(attribute, refused, tmp_path, monkeypatch):
+    """A module of ten thousand members held under ten thousand names: a hundred million from a megabyte."""
+    named = []
+    text_key = torch_file._text_key
+    monkeypatch.setattr(torch_file, "_text_key", lambda key, name: named.append(key) or text_key(key, name))
+    # Children that are None end the walk no sooner than others, and cost as much as parameters.
+    member = None if attribute == "_modules" else 5
+    members = {str(index): member for index in range(10_000)}
+    TorchFile().write(tmp_path / "weights.pt", Raw(shared_table(attribute, members, 10_000)))
+    # The model's own ten thousand children, and one table more than is allowed.
+    refused(tmp_path / "weights.pt", r"got 110000 parameters, buffers and modules up to here, expected at most 100000$")
+    assert len(named) <= 110_000
+
+
 @pytest.mark.parametrize(
     "opcodes", [b"]" * 200_000 + b"a" * 199_999, b")" + b"\x85" * 200_000], ids=["lists", "tuples"]
 )
@@ -201,6 +234,7 @@ LIES = {
     "strides past the storage": ({"strides": (27, 9, 3, 1000)}, "reaches to element"),
     "strides that overflow": ({"strides": (2**63, 9, 3, 1)}, "too large"),
     "negative strides": ({"strides": (27, 9, 3, -1)}, "whole numbers from 0"),
+    "gaps between elements": ({"shape": (16, 3, 3, 2)}, "got 288 elements spread over 431, expected a tensor without"),
     "strides of zero": ({"strides": (0, 0, 0, 0)}, "overlap each other"),
     "too few strides": ({"strides": (27, 9)}, "whole numbers from 0"),
     "storage that is absent": ({"key": "999"}, "not in the file"),
@@ -251,6 +285,49 @@ def test_one_storage_used_over_and_over(refused, detector_weights, tmp_path):
     tensor = file.tensor(np.zeros(2**18, np.float32))
     file.write(tmp_path / "weights.pt", {f"model.0.{index}": tensor for index in range(1000)})
     refused(tmp_path / "weights.pt", "more numbers than the file has bytes")
+
+
+class CountedFile(io.BytesIO):
+    """A file that counts the bytes read of it."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.count = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2, 1), (2, 2)])
+def test_a_few_elements_far_apart(shape, refused, tmp_path):
+    """Weights that each span a storage of four megabytes with a few elements: none of it is read."""
+    file = TorchFile()
+    count = 2**20
+    stride = (count - 1) // sum(size - 1 for size in shape)
+    tensor = file.tensor(np.zeros(count, np.float32), shape=shape, strides=(stride,) * len(shape))
+    path = tmp_path / "weights.pt"
+    file.write(path, {f"model.0.{index}": tensor for index in range(1000)})
+    refused(path, r"got [24] elements spread over \d+, expected a tensor without gaps")
+    counted = CountedFile(path.read_bytes())
+    with pytest.raises(CheckpointError):
+        torch_file.read_torch_file(counted, path.stat().st_size)
+    assert counted.count < 2**20
+
+
+def test_no_more_is_read_than_the_file_has(tmp_path):
+    """A thousand weights that share a storage of a megabyte."""
+    file = TorchFile()
+    tensor = file.tensor(np.zeros(2**18, np.float32))
+    path = tmp_path / "weights.pt"
+    file.write(path, {f"model.0.{index}": tensor for index in range(1000)})
+    size = path.stat().st_size
+    counted = CountedFile(path.read_bytes())
+    with pytest.raises(CheckpointError, match="more numbers than the file has bytes"):
+        torch_file.read_torch_file(counted, size)
+    # One byte is charged for each number of four bytes.
+    assert counted.count < 5 * size
 
 
 @pytest.mark.parametrize("value", [5, "text", [1], {"a": 1}, None, Global("pathlib", "Path")], ids=str)

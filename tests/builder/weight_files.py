@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import zipfile
 from dataclasses import dataclass, field
@@ -143,8 +144,94 @@ def module(class_path, *, parameters=None, buffers=None, children=None, **attrib
     return Call(Global(package, name), (), state)
 
 
-def whole_model(file, weights, *, half=True, activation="torch.nn.modules.activation.SiLU", epsilon=1e-3, **attributes):
-    """A pickled ultralytics DetectionModel around weights given by the keys of a state dict."""
+CONVOLUTION = "ultralytics.nn.modules.conv.Conv"
+C2F = "ultralytics.nn.modules.block.C2f"
+UPSAMPLE = "torch.nn.modules.upsampling.Upsample"
+CONCAT = "ultralytics.nn.modules.conv.Concat"
+# Class and sources of each layer, as ultralytics pickles them.
+LAYERS = [
+    (CONVOLUTION, -1),
+    (CONVOLUTION, -1),
+    (C2F, -1),
+    (CONVOLUTION, -1),
+    (C2F, -1),
+    (CONVOLUTION, -1),
+    (C2F, -1),
+    (CONVOLUTION, -1),
+    (C2F, -1),
+    ("ultralytics.nn.modules.block.SPPF", -1),
+    (UPSAMPLE, -1),
+    (CONCAT, [-1, 6]),
+    (C2F, -1),
+    (UPSAMPLE, -1),
+    (CONCAT, [-1, 4]),
+    (C2F, -1),
+    (CONVOLUTION, -1),
+    (CONCAT, [-1, 12]),
+    (C2F, -1),
+    (CONVOLUTION, -1),
+    (CONCAT, [-1, 9]),
+    (C2F, -1),
+    ("ultralytics.nn.modules.head.Detect", [15, 18, 21]),
+]
+LAYER_ATTRIBUTES = {
+    "SPPF": {"n": 3, "add": False},
+    "Upsample": {"size": None, "scale_factor": 2.0, "mode": "nearest", "align_corners": None},
+    "Concat": {"d": 1},
+    "Detect": {"nl": 3, "reg_max": 16},
+}
+BACKBONE_LAYERS = 10
+# The first pattern that fits a module's path names its class.
+CLASSES = [
+    (r"model|model\.22\.cv[23]\.\d", "torch.nn.modules.container.Sequential"),
+    (r"model\.9\.m", "torch.nn.modules.pooling.MaxPool2d"),
+    (r"model\.\d+\.m|model\.22\.cv[23]", "torch.nn.modules.container.ModuleList"),
+    (r"model\.\d+\.m\.\d+", "ultralytics.nn.modules.block.Bottleneck"),
+    (r"model\.22\.cv[23]\.\d\.2|.*\.conv", "torch.nn.modules.conv.Conv2d"),
+    (r".*\.bn", "torch.nn.modules.batchnorm.BatchNorm2d"),
+    (r".*\.act", "torch.nn.modules.activation.SiLU"),
+    (r".*\.dfl", "ultralytics.nn.modules.block.DFL"),
+    (r".*\.cv[123](\.\d\.[01])?", CONVOLUTION),
+]
+# In `changed`: the attribute is left out.
+ABSENT = object()
+
+
+def class_and_attributes(path, weight):
+    """Class and attributes of the module at a path of a detector, as ultralytics and torch pickle them."""
+    if layer := re.fullmatch(r"model\.(\d+)", path):
+        class_path, sources = LAYERS[int(layer[1])]
+        own = LAYER_ATTRIBUTES.get(class_path.rpartition(".")[2], {})
+        return class_path, {"i": int(layer[1]), "f": sources, "type": class_path} | own
+    class_path = next(class_path for pattern, class_path in CLASSES if re.fullmatch(pattern, path))
+    if class_path.endswith("Conv2d"):
+        kernel, stride = weight.shape[-1] if weight.ndim else 1, 2 if path.count(".") == 2 else 1
+        pairs = {"kernel_size": kernel, "stride": stride, "padding": kernel // 2, "dilation": 1}
+        attributes = {name: (value, value) for name, value in pairs.items()}
+        return class_path, attributes | {"groups": 1, "padding_mode": "zeros"}
+    if class_path.endswith("MaxPool2d"):
+        return class_path, {"kernel_size": 5, "stride": 1, "padding": 2, "dilation": 1, "ceil_mode": False}
+    if class_path.endswith("Bottleneck"):
+        return class_path, {"add": int(path.split(".")[1]) < BACKBONE_LAYERS}
+    return class_path, {}
+
+
+def whole_model(
+    file,
+    weights,
+    *,
+    half=True,
+    activation="torch.nn.modules.activation.SiLU",
+    epsilon=1e-3,
+    changed=None,
+    **attributes,
+):
+    """A pickled ultralytics DetectionModel around weights given by the keys of a state dict.
+
+    changed: by the path of a module ("model.4.m.0"), attributes that replace its own (ABSENT: that are left out);
+    "class" replaces its class, "children" is called with its children and returns others.
+    """
+    changed = changed or {}
     tree = {}
     for key, values in weights.items():
         node = tree
@@ -152,28 +239,36 @@ def whole_model(file, weights, *, half=True, activation="torch.nn.modules.activa
         for part in path:
             node = node.setdefault(part, {})
         node[leaf] = values
+    layers = tree["model"]
+    if "22" in layers:
+        for index in (10, 11, 13, 14, 17, 20):
+            layers[str(index)] = {}
+        layers["9"]["m"] = {}
+        tree["model"] = {str(index): layers[str(index)] for index in range(23)}
 
-    def made(node):
+    def made(node, path):
         parameters, buffers, children = {}, {}, {}
         for name, value in node.items():
             if isinstance(value, dict):
-                children[name] = made(value)
+                children[name] = made(value, f"{path}.{name}")
             elif name in {"running_mean", "running_var"}:
                 buffers[name] = file.tensor(value.astype(np.float16) if half else value)
             else:
                 parameters[name] = file.parameter(value.astype(np.float16) if half else value)
+        class_path, own = class_and_attributes(path, node.get("weight"))
         if "running_var" in buffers:
             buffers["num_batches_tracked"] = file.tensor(np.array(3))
-            return module("torch.nn.modules.batchnorm.BatchNorm2d", parameters=parameters, buffers=buffers, eps=epsilon)
-        if "bn" in children:
-            children["act"] = module(activation)
-            return module("ultralytics.nn.modules.conv.Conv", children=children)
-        if parameters:
-            return module("torch.nn.modules.conv.Conv2d", parameters=parameters)
-        return module("torch.nn.modules.container.Sequential", children=children)
+            own["eps"] = epsilon
+        if class_path == CONVOLUTION:
+            children["act"] = made({}, f"{path}.act")
+        own |= changed.get(path, {})
+        class_path = own.pop("class", activation if path.endswith(".act") else class_path)
+        children = own.pop("children", lambda children: children)(children)
+        own = {name: value for name, value in own.items() if value is not ABSENT}
+        return module(class_path, parameters=parameters, buffers=buffers, children=children, **own)
 
     package = "ultralytics.nn.tasks.DetectionModel"
-    return module(package, children={"model": made(tree["model"])}, **attributes)
+    return module(package, children={"model": made(tree["model"], "model")}, **attributes)
 
 
 def safetensors_bytes(weights, metadata=None, *, change_header=None, dtype="F32", extra=b""):

@@ -15,10 +15,15 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["rfkernels"]):
+    from rfkernels.models.yolov8.layers import SCALES
+
     from rfkernels.builder import pickle_data, torch_file
+    from rfkernels.builder.expressions import Expressions
     from rfkernels.builder.onnx_file import read_onnx_file
     from rfkernels.builder.safetensors_file import read_safetensors_file
+    from rfkernels.builder.structure import check_structure
     from rfkernels.builder.torch_file import read_torch_file
+    from rfkernels.builder.wiring import _GraphReader
     from rfkernels.errors import RfkernelsError
     from rfkernels.model_metadata import METADATA_KEY, ModelMetadata, Source, read_onnx_properties
 
@@ -29,11 +34,25 @@ import onnx
 from weight_files import TorchFile, pickled, safetensors_bytes, whole_model, write_zip
 
 
+def read_torch(file, size):
+    """With the check that a file of complete weights meets after its reader."""
+    raw = read_torch_file(file, size)
+    if raw.modules is not None:
+        check_structure(raw.modules, SCALES["n"], 1, [])
+
+
+def read_graph(data):
+    """With the reduction that a graph of complete weights meets after its reader."""
+    file = read_onnx_file(io.BytesIO(data), len(data))
+    if file.raw is not None:
+        _GraphReader(Expressions(), file.raw.weights).read(file.model)
+
+
 def read_pickle_in_zip(data):
     """The bytes as the pickle of a well-formed archive: the fuzzer need not find out how a zip file is made."""
     buffer = io.BytesIO()
     write_zip(buffer, {"archive/data.pkl": data, "archive/data/0": bytes(64), "archive/data/1": bytes(64)})
-    read_torch_file(buffer, buffer.tell())
+    read_torch(buffer, buffer.tell())
 
 
 def read_metadata(data):
@@ -45,9 +64,9 @@ def read_metadata(data):
 
 READERS = [
     read_pickle_in_zip,
-    lambda data: read_torch_file(io.BytesIO(data), len(data)),
+    lambda data: read_torch(io.BytesIO(data), len(data)),
     lambda data: read_safetensors_file(io.BytesIO(data), len(data)),
-    lambda data: read_onnx_file(io.BytesIO(data), len(data)),
+    read_graph,
     read_metadata,
     lambda data: ModelMetadata.from_json(data.decode("utf-8", "replace")),
     lambda data: pickle_data.read_pickle(data, torch_file._is_allowed),
@@ -90,10 +109,19 @@ def seeds():
         source=Source("a.pt", "0" * 64),
     )
     images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
-    node = onnx.helper.make_node("Conv", ["images", "model.0.conv.weight"], ["y"], name="/model.0/conv/Conv")
+    nodes = [
+        onnx.helper.make_node(
+            "Conv", ["images", "model.0.conv.weight"], ["x"], name="/model.0/conv/Conv", pads=[1] * 4
+        ),
+        onnx.helper.make_node("Sigmoid", ["x"], ["gate"]),
+        onnx.helper.make_node("Mul", ["x", "gate"], ["silu"]),
+        onnx.helper.make_node("Split", ["silu"], ["first", "second"], axis=1),
+        onnx.helper.make_node("MaxPool", ["second"], ["pooled"], kernel_shape=[1, 1]),
+        onnx.helper.make_node("Concat", ["first", "pooled"], ["y"], axis=1),
+    ]
     tensor = onnx.numpy_helper.from_array(weights["model.0.conv.weight"], "model.0.conv.weight")
     output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 2, 8, 8])
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [images], [output], [tensor]))
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [images], [output], [tensor]))
     onnx.helper.set_model_props(model, {"names": "{0: 'a', 1: \"b\"}", "imgsz": "[64, 64]", "task": "detect"})
     exported = model.SerializeToString()
     onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
