@@ -91,12 +91,13 @@ def build(
         metadata = _metadata(checkpoint, options, class_count, size, "decoded")
         _set_metadata(model, metadata)
     else:
-        size = image_size or checkpoint.image_size
-        if size is None:
+        chosen = image_size or checkpoint.image_size
+        if chosen is None:
             raise InvalidArgumentError(
                 f"image_size: {checkpoint.source_file} does not name one; "
                 "give one side or height and width (--imgsz 640)"
             )
+        size = chosen
         metadata = _metadata(checkpoint, options, checkpoint.class_count, size, "raw_heads")
         model = detect_graph(
             checkpoint.weights,

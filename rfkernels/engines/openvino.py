@@ -65,7 +65,7 @@ class OpenVINOOptions:
             isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1
         ):
             raise InvalidArgumentError(f"threads is {self.threads!r}; give 1 or more, or None for every core")
-        if self.cache_directory is True:
+        if isinstance(self.cache_directory, bool) and self.cache_directory:
             raise InvalidArgumentError("cache_directory is True; give a folder, None for the user's, or False for none")
 
 

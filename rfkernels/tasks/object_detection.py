@@ -7,7 +7,7 @@ import operator
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypedDict, overload
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypedDict, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -394,10 +394,10 @@ class ObjectDetectionModel:
             yield start, stop, size or stop - start
 
 
-def _load_all(name: str, sources: ImageSource | list[ImageSource], options: ImageOptions) -> list[Image]:
+def _load_all(name: str, sources: ImageSource | Sequence[ImageSource], options: ImageOptions) -> list[Image]:
     """The images of a request; where one of a list cannot be read, the error says which."""
     if not isinstance(sources, list):
-        return [load_image(sources, options=options)]
+        return [load_image(cast("ImageSource", sources), options=options)]
     loaded = []
     for index, source in enumerate(sources):
         try:
