@@ -83,6 +83,7 @@ def test_options_are_stored_and_override_the_file(weights, output):
         (BuildOptions(image_size=64), "class_names.*3 classes.*--names"),
         (BuildOptions(image_size=64, class_names=NAMES[:2]), "got 2 names, the head has 3 classes"),
         (BuildOptions(image_size=65, class_names=NAMES), "multiple"),
+        (BuildOptions(image_size=0, class_names=NAMES), r"got \[0, 0\]"),
         (BuildOptions(image_size=(64, 64, 64), class_names=NAMES), "image_size"),
         (BuildOptions(image_size=64, class_names=NAMES, batch=0), "batch"),
         (BuildOptions(image_size=64, class_names=NAMES, convention="v9"), "convention"),

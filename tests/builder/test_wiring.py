@@ -184,6 +184,15 @@ def through_identity_and_casts(model):
     )
 
 
+def weights_through_identity(model):
+    """torch writes equal tensors once and hands them on: the biases of a head that nobody has trained."""
+    names = ["model.22.cv2.1.2.bias", "model.22.cv2.2.2.weight"]
+    for tensor in model.graph.initializer:
+        if tensor.name in names:
+            tensor.name += ".shared"
+    replace_nodes(model, [*(make("Identity", [f"{name}.shared"], [name]) for name in names), *model.graph.node])
+
+
 def concatenations_nested(model):
     inputs = list(node_of(model, "model.4.concat").input)
     insert_before(model, "model.4.concat", make("Concat", inputs[1:3], ["inner"], "inner", axis=1))
@@ -212,6 +221,7 @@ SAME = [
     attributes_written_out,
     older_upsample,
     through_identity_and_casts,
+    weights_through_identity,
     concatenations_nested,
     slices_of_slices,
 ]
