@@ -127,6 +127,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(weights, output, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "weights.safetensors"]
 
 
+def test_a_reader_of_the_old_file_is_not_disturbed(weights, output):
+    output.write_bytes(b"old")
+    with output.open("rb") as reading:
+        build(weights, output, OPTIONS)
+        assert reading.read() == b"old"  # the new one has taken its place, not its contents
+    assert output.stat().st_size > 1000
+
+
 def test_an_interrupted_write_leaves_nothing(weights, output, tmp_path):
     def interrupt(stage, _done, _total):
         if stage == "write":

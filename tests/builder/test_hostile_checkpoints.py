@@ -220,6 +220,7 @@ LIES = {
     "negative element count": ({"count": -1}, "element count"),
     "element count that is a text": ({"count": "16"}, "element count"),
     "offset past the storage": ({"offset": 5000}, "reaches to element"),
+    "offset of one too many": ({"offset": 1}, "reaches to element"),
     "offset that overflows": ({"offset": 2**63}, "too large"),
     "negative offset": ({"offset": -8}, "whole numbers from 0"),
     "shape past the storage": ({"shape": (160, 3, 3, 3)}, "reaches to element"),

@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from PIL import Image
 from rfkernels import schema
 from rfkernels.cli.infer import _print_table
 from rfkernels.cli.main import main
+from rfkernels.model_metadata import Preprocessing, read_model_metadata
+from rfkernels.tasks import loading
 
 
 @pytest.fixture
@@ -149,15 +152,63 @@ def test_an_instruction_set_that_is_not_there_is_one_line():
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_a_person_at_a_terminal_sees_that_the_model_is_loading(small_model_path, photo):
+def test_infer_passes_on_every_option(small_model_path, photo, monkeypatch, capsys):
+    given = {}
+
+    def load_and_look(path, **options):
+        model = loading.load(path, **options)
+        infer = model.infer
+
+        def infer_and_look(image, **infer_options):
+            given.update(options | infer_options)
+            return infer(image, **infer_options)
+
+        monkeypatch.setattr(model, "infer", infer_and_look)
+        return model
+
+    looking = types.SimpleNamespace(load=load_and_look)
+    monkeypatch.setitem(sys.modules, "rfkernels.tasks.loading", looking)
+    options = ["--confidence", "0.2", "--iou", "0.6", "--max-detections", "7", "--class-agnostic", "--class", "star"]
+    engine = ["--convention", "ultralytics", "--precision", "fp32", "--threads", "1"]
+    assert main(["infer", str(small_model_path), str(photo), *options, *engine]) == 0
+    assert given == {
+        "confidence": 0.2,
+        "iou_threshold": 0.6,
+        "max_detections": 7,
+        "class_agnostic_nms": True,
+        "class_filter": ["star"],
+        "convention": "ultralytics",
+        "precision": "fp32",
+        "threads": 1,
+    }
+
+
+def test_build_passes_on_every_option(small_model_path, tmp_path, capsys):
+    (weights,) = small_model_path.parent.glob("*.safetensors")
+    output = str(tmp_path / "model.onnx")
+    network = ["--imgsz", "96x32", "--names", "a,b,c", "--batch", "dynamic", "--convention", "ultralytics"]
+    steps = ["--resize-mode", "stretch", "--pad-value", "9", "--grayscale", "--contrast", "stretching"]
+    crop = ["--static-crop", "1", "99", "2", "98"]
+    assert main(["build", str(weights), "-o", output, *network, *steps, *crop]) == 0
+    assert "96x32" in capsys.readouterr().out
+    metadata = read_model_metadata(output)
+    assert (metadata.image_size, metadata.class_names, metadata.batch) == ((96, 32), ("a", "b", "c"), "dynamic")
+    assert metadata.convention == "ultralytics"
+    assert metadata.preprocessing == Preprocessing(
+        resize_mode="stretch", pad_value=9, static_crop=(1.0, 99.0, 2.0, 98.0), grayscale=True, contrast="stretching"
+    )
+
+
+def test_a_person_at_a_terminal_sees_what_takes_its_time(small_model_path, photo):
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "rfkernels", "infer", str(small_model_path), str(photo)]
+    command = [sys.executable, "-m", "rfkernels", "infer", str(small_model_path), str(photo), str(photo)]
     ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, cwd="/", check=True)
     os.close(theirs)
     shown = os.read(ours, 1 << 16)
     os.close(ours)
     assert b"loading the model" in shown
-    assert json.loads(ran.stdout)["image"]["width"] == 97  # and standard output stays JSON
+    assert b"images" in shown
+    assert len(json.loads(ran.stdout)) == 2  # and standard output stays JSON
 
 
 def test_table(small_model_path, photo, capsys):

@@ -120,6 +120,32 @@ def test_every_mode_with_a_static_crop(instruction_set, rng, height, width, mode
     )
 
 
+def test_the_middle_of_an_odd_rest_is_cut_as_v2_cuts_it():
+    placement = ops.plan_placement(101, 77, size=(64, 64), mode="center_crop")
+    assert (placement.top, placement.left) == (-18, -6)  # (101 - 64) // 2 and (77 - 64) // 2 are not seen
+    smaller = ops.plan_placement(33, 29, size=(64, 64), mode="center_crop")
+    assert (smaller.top, smaller.left) == (15, 17)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_are_swapped_whatever_else_an_image_has(instruction_set, rng, channels):
+    image = random_image(rng, 37, 91, channels)
+    plain = ops.letterbox(image, size=CANVAS)
+    swapped = ops.letterbox(image, size=CANVAS, swap_channels=True)
+    np.testing.assert_array_equal(swapped, plain[::-1])
+    assert np.array_equal(swapped, plain) == (channels == 1)
+
+
+@pytest.mark.parametrize("crop", [(-1, 0, 3, 3), (0, -1, 3, 3), (7, 0, 3, 3), (0, 6, 3, 3), (0, 0, 0, 3), (0, 0, 3, 9)])
+def test_a_placement_of_another_image_is_refused(crop):
+    rectangle = ops.Rectangle(**dict(zip(("x", "y", "width", "height"), crop, strict=True)))
+    placement = ops.Placement(
+        crop=rectangle, resized_width=4, resized_height=4, left=0, top=0, scale_x=1.0, scale_y=1.0
+    )
+    with pytest.raises(ValueError, match=r"placements\[0\] has the crop .* not inside its image"):
+        ops.preprocess([IMAGE], [placement], size=(4, 4))
+
+
 def assert_same_placement(actual, expected):
     for field in ("resized_width", "resized_height", "left", "top", "scale_x", "scale_y"):
         assert getattr(actual, field) == getattr(expected, field), field

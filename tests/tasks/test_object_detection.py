@@ -18,10 +18,13 @@ import rfkernels
 from rfkernels import schema
 from rfkernels.builder import BuildOptions, build
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
+from rfkernels.images import Image as LoadedImage
 from rfkernels.images import load_image
+from rfkernels.model_metadata import Preprocessing
 from rfkernels.reference import detection as detection_definition
 from rfkernels.reference import preprocess as preprocess_definition
 from rfkernels.tasks.convention import convention_named
+from rfkernels.tasks.drawing import class_color, draw_detections
 from rfkernels.tasks.object_detection import DetectionSettings, ObjectDetectionModel
 
 
@@ -156,6 +159,26 @@ def test_visualization_is_a_jpeg_of_the_image(model, noise):
         assert picture.format == "JPEG"
 
 
+def drawn(pixels, order, **options):
+    prediction = schema.ObjectDetectionPrediction(
+        x=40.0, y=30.0, width=20.0, height=20.0, confidence=0.5, class_name="star", class_id=0
+    )
+    return np.asarray(draw_detections(LoadedImage(pixels, order), [prediction], **options))
+
+
+def test_drawings_have_the_colours_of_the_image_and_labels_where_wanted(noise):
+    bgr = np.full((61, 97, 3), (200, 20, 90), np.uint8)
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    np.testing.assert_array_equal(drawn(bgr, "bgr"), drawn(rgb, "rgb"))
+    assert tuple(drawn(bgr, "bgr")[60, 96]) == (90, 20, 200)
+    with_label, without = (drawn(bgr, "bgr", labels=wanted) for wanted in (True, False))
+    changed = np.argwhere((with_label != without).any(axis=-1))
+    assert len(changed) > 50
+    assert changed[:, 0].max() <= 21  # above the box
+    # The colour of the box is that of its class, and is there.
+    assert (without == class_color(0)).all(axis=-1).sum() > 60
+
+
 def test_threads_share_a_model(model, rng):
     images = [rng.integers(0, 256, (40 + 13 * index, 80, 3), dtype=np.uint8) for index in range(4)]
     expected = [[(p.x, p.confidence) for p in model.infer(image, confidence=0.3).predictions] for image in images]
@@ -200,6 +223,52 @@ def test_threads_share_a_model(model, rng):
 def test_wrong_options_are_named(model, options, message):
     with pytest.raises(rfkernels.InvalidArgumentError, match=message):
         model.infer(np.zeros((8, 8, 3), np.uint8), **options)
+
+
+def test_the_defaults_of_the_conventions():
+    defaults = [convention_named(name) for name in ("v2", "ultralytics")]
+    assert [(c.confidence, c.iou_threshold, c.max_detections) for c in defaults] == [(0.4, 0.3, 300), (0.25, 0.7, 300)]
+
+
+def test_load_passes_on_what_it_is_given(small_model_path, tmp_path, noise):
+    options = {"precision": "fp32", "cache_directory": tmp_path / "cache"}
+    one = rfkernels.load(small_model_path, threads=1, convention="ultralytics", **options)
+    assert one.convention.name == "ultralytics"
+    assert one.engine.description["threads"] == "1"
+    assert one.engine._network.compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert list((tmp_path / "cache").glob("*.blob"))
+    two = rfkernels.load(small_model_path, threads=2, **options)
+    assert two.engine._network.compiled.get_property("INFERENCE_NUM_THREADS") == 2
+    assert two.convention.name == "v2"
+    assert geometry([one.infer(noise)]) == geometry([two.infer(noise, convention="ultralytics")])
+
+
+def test_a_model_has_the_convention_that_it_was_built_with(small_model_path, tmp_path):
+    assert build_variant(small_model_path, tmp_path, convention="ultralytics").convention.name == "ultralytics"
+
+
+def test_a_request_switches_steps_of_the_model_off(small_model_path, tmp_path, noise):
+    steps = {"static_crop": (10.0, 90.0, 25.0, 75.0), "grayscale": True, "contrast": "histogram_equalization"}
+    absent = {"static_crop": None, "grayscale": False, "contrast": None}
+    model = build_variant(small_model_path, tmp_path, preprocessing=Preprocessing(**steps))
+    answers = []
+    for name, nothing in absent.items():
+        request = request_for(noise, confidence=0.1, **{f"disable_preproc_{name}": True})
+        without = build_variant(small_model_path, tmp_path, preprocessing=Preprocessing(**steps | {name: nothing}))
+        answers += geometry([model.infer_from_request(request)])
+        assert answers[-1:] == geometry([without.infer(noise, confidence=0.1)])
+    answers += geometry([model.infer(noise, confidence=0.1)])
+    assert len({str(answer) for answer in answers}) == 4  # each step makes a difference
+
+
+def test_every_answer_of_a_batch_says_how_long_the_batch_took(model, noise):
+    images = [schema.InferenceRequestImage(type="numpy_object", value=noise)] * 2
+    for answers in (
+        model.infer([noise, noise]),
+        model.infer_from_request(schema.ObjectDetectionInferenceRequest(image=images)),
+    ):
+        assert answers[0].time == answers[1].time
+        assert 0 < answers[0].time < 60
 
 
 def test_any_number_of_detections_may_be_allowed(model, noise):

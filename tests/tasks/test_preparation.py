@@ -103,6 +103,52 @@ def test_a_centre_crop_is_black_around_a_small_image(rng):
     assert destination[0, 0, 0, 0] == 0
 
 
+def test_grayscale_knows_which_channel_is_red(bgr):
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    destination, _ = written(preparation(grayscale=True), [Image(bgr, "bgr"), Image(rgb, "rgb")])
+    np.testing.assert_array_equal(destination[0], destination[1])
+    np.testing.assert_array_equal(destination[0], definition.letterbox(definition.grayscale(bgr), size=SIZE))
+
+
+# Where padding may be taken for drawn that is not: each second image is drawn after the first, and as if alone.
+SUCCESSORS = {
+    "another size at the same corner": ((64, 96), (63, 96), {}),
+    "another divisor": ((40, 96), (40, 96), {"divisor": 128.0}),
+    "another mean": ((40, 96), (40, 96), {"mean": (0.5, 0.5, 0.5)}),
+    "another deviation": ((40, 96), (40, 96), {"std": (0.5, 0.5, 0.5)}),
+    "another padding": ((40, 96), (40, 96), {"pad_value": 0}),
+}
+
+
+@pytest.mark.parametrize("name", SUCCESSORS)
+def test_padding_of_one_image_is_not_taken_for_that_of_another(name, rng):
+    first_size, second_size, steps = SUCCESSORS[name]
+    first, second = (Image(rng.integers(0, 256, (*s, 3), dtype=np.uint8), "bgr") for s in (first_size, second_size))
+    destination, drawn = np.full((1, 3, *SIZE), np.nan, np.float32), {}
+    preparation().write([first], destination, V2, drawn)
+    preparation(**steps).write([second], destination, V2, drawn)
+    np.testing.assert_array_equal(destination, written(preparation(**steps), [second])[0])
+
+
+def test_padding_is_noted_for_each_place_of_a_batch(rng):
+    wide, high = (Image(rng.integers(0, 256, (*size, 3), dtype=np.uint8), "bgr") for size in ((30, 96), (64, 20)))
+    destination, drawn = np.full((2, 3, *SIZE), np.nan, np.float32), {}
+    for images in ([wide, high], [wide, wide], [high, wide], [high, high]):
+        preparation().write(images, destination, V2, drawn)
+        np.testing.assert_array_equal(destination, written(preparation(), images)[0])
+
+
+def test_nothing_is_noted_of_what_failed(rng):
+    image = Image(rng.integers(0, 256, (30, 96, 3), dtype=np.uint8), "bgr")
+    destination, drawn = np.full((1, 3, *SIZE), np.nan, np.float32), {}
+    preparation().write([image], destination, V2, drawn)
+    assert list(drawn) == [0]
+    destination.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        preparation().write([image], destination, V2, drawn)
+    assert drawn == {}
+
+
 def test_an_image_that_the_models_crop_leaves_nothing_of_is_refused():
     prepared = preparation(static_crop=(40.0, 60.0, 0.0, 100.0))
     thin = Image(np.zeros((5, 1, 3), np.uint8), "bgr")
