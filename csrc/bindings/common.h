@@ -17,5 +17,6 @@ void raise_if_failed(const Status& status);
 void bind_instruction_set(py::module_& module);
 void bind_detection(py::module_& module);
 void bind_preprocess(py::module_& module);
+void bind_neighbourhoods(py::module_& module);
 
 }  // namespace rfkernels::bindings

@@ -28,4 +28,5 @@ PYBIND11_MODULE(_native, module) {
     rfkernels::bindings::bind_instruction_set(module);
     rfkernels::bindings::bind_detection(module);
     rfkernels::bindings::bind_preprocess(module);
+    rfkernels::bindings::bind_neighbourhoods(module);
 }

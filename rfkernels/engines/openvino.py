@@ -142,6 +142,11 @@ class OpenVINOSession:
             outputs[name] = data.transpose(0, 3, 1, 2) if channels_last else data
         return outputs
 
+    @property
+    def seconds_in_branches(self) -> float:
+        """Of the last `run_sparse`, what OpenVINO took: for whoever times a request's parts."""
+        return 0.0 if self._sparse is None else self._sparse.seconds_in_runtime
+
     def prepare(self) -> None:
         """Do at once what the first requests would otherwise wait for."""
         if self._sparse is not None:

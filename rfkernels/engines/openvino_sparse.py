@@ -7,6 +7,7 @@ be, a branch is three multiplications of matrices: the neighbourhoods of the pix
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rfkernels import _native
 from rfkernels.engines.silent_openvino import openvino, opset
 from rfkernels.errors import EngineError, InvalidArgumentError
 
@@ -152,7 +154,7 @@ def branches_network(branches: Sequence[SparseBranch], feature_type: openvino.Ty
 
     Inputs: features [pixels, C], the last of them zeros, which stand for what is outside; int32 [m, 9], the pixels
     around each for which the first convolution is computed; int32 [n, 9], those of these m around each pixel wanted,
-    where m itself stands for what is outside.
+    counted from 1, where 0 stands for what is outside.
     Output: float32 [n, channels].
     """
     parameters, results = [], []
@@ -164,7 +166,7 @@ def branches_network(branches: Sequence[SparseBranch], feature_type: openvino.Ty
         inner = opset.parameter([-1, _TAPS], openvino.Type.i32)
         hidden = activate(_linear(_rows_of(features, outer), first, branch.biases[0]))
         outside = opset.constant(np.zeros((1, len(first)), np.float32))
-        hidden = activate(_linear(_rows_of(opset.concat([hidden, outside], 0), inner), second, branch.biases[1]))
+        hidden = activate(_linear(_rows_of(opset.concat([outside, hidden], 0), inner), second, branch.biases[1]))
         parameters += [features, outer, inner]
         results.append(opset.result(_linear(hidden, third, branch.biases[2])))
     network = openvino.Model(results, parameters, "sparse branches")
@@ -206,6 +208,14 @@ def _silu_apart(values: openvino.Node) -> openvino.Node:
     return opset.squeeze(_silu(opset.unsqueeze(values, axis)), axis)
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Memory that a request reads rows of neighbours from, as long as they can be; the tensor's shape says how many."""
+
+    tensor: openvino.Tensor
+    array: NDArray[np.int32]
+
+
 class SparseSession:
     """A request for the branches, and the memory of the feature maps that they read.
 
@@ -219,8 +229,14 @@ class SparseSession:
         self, compiled: openvino.CompiledModel, branches: Sequence[SparseBranch], features: Sequence[NDArray[Any]]
     ) -> None:
         self._request = compiled.create_infer_request()
+        #: Of the last run, what OpenVINO took, without the preparation of its inputs.
+        self.seconds_in_runtime = 0.0
         self._branches = branches
-        self._tables = [_neighbours(branch.height, branch.width) for branch in branches]
+        self._pixel_counts = [branch.height * branch.width for branch in branches]
+        # Room for all rows that a branch can be asked for: a request fills the beginning, and is told its length.
+        # Handing over other memory would cost the request eight times as much as that.
+        self._outer = [self._lend_rows(3 * index + 1, count) for index, count in enumerate(self._pixel_counts)]
+        self._inner = [self._lend_rows(3 * index + 2, count) for index, count in enumerate(self._pixel_counts)]
         self._zero_rows = [len(values) - 1 for values in features]
         self._kept: list[Any] = list(features)
         for index, values in enumerate(features):
@@ -229,20 +245,25 @@ class SparseSession:
                 3 * index, openvino.Tensor(values, openvino.Shape(list(values.shape)), feature_type)
             )
 
+    def _lend_rows(self, port: int, count: int) -> _Rows:
+        tensor = openvino.Tensor(openvino.Type.i32, openvino.Shape([count, _TAPS]))
+        self._request.set_input_tensor(port, tensor)
+        return _Rows(tensor, tensor.data)
+
     def run(self, pixels: Mapping[str, NDArray[Any]], image: int) -> dict[str, NDArray[np.float32]]:
         """Values [n, channels] of every branch at `pixels` [n] of an image; valid until the next call."""
         missing = [branch.name for branch in self._branches if branch.name not in pixels]
         if missing:
             raise InvalidArgumentError(f"pixels lacks {', '.join(missing)}; give numbers for every sparse output")
         counts = [len(pixels[branch.name]) for branch in self._branches]
+        outputs: tuple[NDArray[np.float32], ...] = ()
+        self.seconds_in_runtime = 0.0
         if any(counts):
             for index, branch in enumerate(self._branches):
                 self._place(index, pixels[branch.name], image)
-            self._infer()
+            outputs = self._infer()
         return {
-            branch.name: self._request.get_output_tensor(index).data[:count]
-            if count
-            else np.empty((0, branch.channels), np.float32)
+            branch.name: outputs[index][:count] if count else np.empty((0, branch.channels), np.float32)
             for index, (branch, count) in enumerate(zip(self._branches, counts, strict=True))
         }
 
@@ -250,59 +271,60 @@ class SparseSession:
         """Let OpenVINO meet the numbers of rows that requests will ask for; it keeps what it makes of them for all."""
         rows = _FEWEST_ROWS
         while rows <= _MOST_ROWS_PREPARED:
-            for index, table in enumerate(self._tables):
-                few = np.zeros((_rounded_up(rows, len(table)), _TAPS), np.int32)
-                self._request.set_input_tensor(3 * index + 1, openvino.Tensor(few))
-                self._request.set_input_tensor(3 * index + 2, openvino.Tensor(few))
+            for index, count in enumerate(self._pixel_counts):
+                for lent in (self._outer[index], self._inner[index]):
+                    lent.array[...] = 0
+                    lent.tensor.shape = [_rounded_up(rows, count), _TAPS]
             self._infer()
             rows = _rounded_up(rows + 1, 2 * rows)
 
-    def _infer(self) -> None:
+    def _infer(self) -> tuple[NDArray[np.float32], ...]:
+        started = time.perf_counter()
         try:
-            self._request.infer(share_inputs=True, share_outputs=True)
+            outputs = self._request.infer(share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not run the branches of the network: {error}") from error
+        self.seconds_in_runtime = time.perf_counter() - started
+        arrays: tuple[NDArray[np.float32], ...] = outputs.to_tuple()
+        return arrays
 
     def _place(self, index: int, pixels: NDArray[Any], image: int) -> None:
         """Tell the request which rows one branch is to be computed for."""
-        table = self._tables[index]
-        pixel_count, zero_row = len(table), self._zero_rows[index]
+        branch, zero_row = self._branches[index], self._zero_rows[index]
+        pixel_count = self._pixel_counts[index]
         count = len(pixels)
-        if pixels.ndim != 1 or (count and not np.issubdtype(pixels.dtype, np.integer)):
-            name = self._branches[index].name
-            raise InvalidArgumentError(f"pixels of {name} are {pixels.dtype} {pixels.shape}; give whole numbers [n]")
-        if count and not (pixels.min() >= 0 and pixels.max() < pixel_count):
-            name = self._branches[index].name
-            raise InvalidArgumentError(
-                f"pixels of {name} reach from {pixels.min()} to {pixels.max()}; "
-                f"give numbers from 0 to {pixel_count - 1}"
+        if pixels.dtype != np.int32 or not (pixels.flags.c_contiguous and pixels.flags.aligned):
+            pixels = _as_int32(branch.name, pixels)
+        if count > pixel_count:  # a pixel may be asked for twice
+            self._inner[index] = self._lend_rows(3 * index + 2, count)
+        outer, inner = self._outer[index], self._inner[index]
+        try:
+            needed = _native.write_neighbourhoods(
+                pixels,
+                branch.height,
+                branch.width,
+                image * pixel_count,  # images lie one behind the other, and one row of zeros behind them all
+                zero_row,
+                outer.array,
+                inner.array,
             )
-        near = table.take(pixels, axis=0)
-        is_needed = np.zeros(pixel_count + 1, np.bool_)
-        is_needed[near] = True
-        is_needed[pixel_count] = False
-        needed = np.flatnonzero(is_needed)
-        # All that is taken lies within what it is taken from; "clip" only spares NumPy a copy.
-        outer = np.full((_rounded_up(len(needed), pixel_count), _TAPS), zero_row, np.int32)
-        inside = outer[: len(needed)]
-        table.take(needed, axis=0, out=inside, mode="clip")
-        if zero_row != pixel_count:
-            # Images lie one behind the other, and one row of zeros behind them all.
-            inside += np.where(inside == pixel_count, zero_row - pixel_count, image * pixel_count).astype(np.int32)
-        place = np.full(pixel_count + 1, len(outer), np.int32)
-        place[needed] = np.arange(len(needed), dtype=np.int32)
-        inner = np.full((_rounded_up(count, max(count, pixel_count)), _TAPS), len(outer), np.int32)
-        place.take(near, out=inner[:count], mode="clip")
-        self._request.set_input_tensor(3 * index + 1, openvino.Tensor(outer))
-        self._request.set_input_tensor(3 * index + 2, openvino.Tensor(inner))
+        except ValueError as error:
+            raise InvalidArgumentError(f"{branch.name}: {error}") from error
+        outer_rows = _rounded_up(needed, pixel_count)
+        inner_rows = _rounded_up(count, max(count, pixel_count))
+        # Whatever stands in the rows that are added, it is a row of the features or of what is made of them.
+        outer.array[needed:outer_rows] = zero_row
+        inner.array[count:inner_rows] = 0
+        outer.tensor.shape = [outer_rows, _TAPS]
+        inner.tensor.shape = [inner_rows, _TAPS]
 
 
-def _neighbours(height: int, width: int) -> NDArray[np.int32]:
-    """[height * width, 9]: the 3 x 3 pixels around each, row by row; height * width where there is none."""
-    numbers = np.full((height + 2, width + 2), height * width, np.int32)
-    numbers[1:-1, 1:-1] = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    shifted = [numbers[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.stack(shifted, axis=-1).reshape(-1, _TAPS)
+def _as_int32(name: str, pixels: NDArray[Any]) -> NDArray[np.int32]:
+    if pixels.ndim != 1 or (len(pixels) and not np.issubdtype(pixels.dtype, np.integer)):
+        raise InvalidArgumentError(f"pixels of {name} are {pixels.dtype} {pixels.shape}; give whole numbers [n]")
+    if len(pixels) and not (pixels.min() >= 0 and pixels.max() < 2**31):
+        raise InvalidArgumentError(f"pixels of {name} reach from {pixels.min()} to {pixels.max()}; give int32 from 0")
+    return np.require(pixels, np.int32, ("C_CONTIGUOUS", "ALIGNED"))
 
 
 def _rounded_up(count: int, most: int) -> int:

@@ -11,6 +11,7 @@ from rfkernels.ops.detection import (
     nms,
     select_candidates,
 )
+from rfkernels.ops.neighbourhoods import neighbourhoods
 from rfkernels.ops.preprocess import (
     StaticCrop,
     contrast,
@@ -35,6 +36,7 @@ __all__ = [
     "detect_from_heads",
     "grayscale",
     "letterbox",
+    "neighbourhoods",
     "nms",
     "plan_placement",
     "preprocess",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import SupportsIndex, cast
+from typing import SupportsIndex
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
@@ -24,14 +24,23 @@ def whole_number(name: str, value: SupportsIndex) -> int:
     return number
 
 
-def whole_numbers(name: str, values: Sequence[SupportsIndex]) -> list[int]:
+def whole_numbers(name: str, values: Sequence[SupportsIndex]) -> Sequence[SupportsIndex]:
     """`whole_number` for each of several."""
-    return [whole_number(f"{name}[{index}]", value) for index, value in enumerate(values)]
+    # A name is made where it is needed: these stand in the way of every request.
+    for index, value in enumerate(values):
+        if type(value) is not int or not _LOWEST <= value <= _HIGHEST:
+            return [whole_number(f"{name}[{index}]", value) for index, value in enumerate(values)]
+    return values
 
 
-def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[int, int]]:
+def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[SupportsIndex, SupportsIndex]]:
     """Two whole numbers for each of several."""
+    read = []
     for index, value in enumerate(values):
         if len(value) != 2:
             raise ValueError(f"{name}[{index}] is {value!r}; give two whole numbers")
-    return [cast("tuple[int, int]", tuple(whole_numbers(f"{name}[{i}]", value))) for i, value in enumerate(values)]
+        first, second = value
+        if type(first) is not int or type(second) is not int:
+            first, second = whole_numbers(f"{name}[{index}]", value)
+        read.append((first, second))
+    return read

@@ -364,21 +364,30 @@ def _as_values(values: Values) -> Values:
     return cast("Values", np.asarray(values))
 
 
-def _as_int32(name: str, numbers: ArrayLike) -> NDArray[np.int32]:
+def _as_int32(name: str, numbers: ArrayLike, of: str = "") -> NDArray[np.int32]:
     given = np.asarray(numbers)
     if given.dtype == np.int32:
-        return np.require(given, np.int32, _PACKED)
+        return given if given.flags.c_contiguous and given.flags.aligned else np.require(given, np.int32, _PACKED)
     converted = np.require(given, np.int32, _PACKED)
     if not np.array_equal(converted, given):
-        raise ValueError(f"{name} of dtype {given.dtype} are not all whole numbers of 32 bits; give int32")
+        raise ValueError(
+            f"{name} {of}".rstrip() + f" of dtype {given.dtype} are not all whole numbers of 32 bits; give int32"
+        )
     return converted
+
+
+def _as_float32(numbers: ArrayLike) -> NDArray[np.float32]:
+    given = np.asarray(numbers)
+    if given.dtype == np.float32 and given.flags.c_contiguous and given.flags.aligned:
+        return given
+    return np.require(given, np.float32, _PACKED)
 
 
 def _as_native(found: Candidates, name: str) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     return (
-        _as_int32(f"{name} anchor_indices", found.anchor_indices),
-        np.require(found.scores, np.float32, _PACKED),
-        _as_int32(f"{name} class_ids", found.class_ids),
+        _as_int32(name, found.anchor_indices, "anchor_indices"),
+        _as_float32(found.scores),
+        _as_int32(name, found.class_ids, "class_ids"),
     )
 
 

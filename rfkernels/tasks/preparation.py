@@ -15,6 +15,8 @@ from rfkernels.model_metadata import ModelMetadata, Preprocessing
 from rfkernels.ops import Placement, Rectangle, StaticCrop
 from rfkernels.tasks.convention import Convention
 
+_MOST_PLANS = 64
+
 
 class Preparation:
     """Static crop, grayscale, contrast, resize, colour order and normalization of one model, in that order.
@@ -25,6 +27,7 @@ class Preparation:
     def __init__(self, metadata: ModelMetadata) -> None:
         self._metadata = metadata
         self._steps = metadata.preprocessing
+        self._plans: dict[tuple[int, int, str], Placement] = {}
 
     def without(self, *, static_crop: bool, grayscale: bool, contrast: bool) -> Preparation:
         """The same with the named steps switched off, as a V2 request may ask."""
@@ -58,7 +61,7 @@ class Preparation:
         """
         steps = self._steps
         # The order of an image's channels is a fact of its source, so a batch may mix them: a call for each order.
-        placements = [self._plan(image, convention) for image in images]
+        placements = [self._placement(image, convention) for image in images]
         pixels, crops = [], []
         for image, placement in zip(images, placements, strict=True):
             prepared, remaining = self._enhance(image, placement)
@@ -84,6 +87,16 @@ class Preparation:
             )
             drawn.update(around)
         return placements
+
+    def _placement(self, image: Image, convention: Convention) -> Placement:
+        """`_plan`, kept: images of a camera are all of one size."""
+        key = (image.height, image.width, convention.size_rounding)
+        found = self._plans.get(key)
+        if found is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans = {}
+            found = self._plans[key] = self._plan(image, convention)
+        return found
 
     def _plan(self, image: Image, convention: Convention) -> Placement:
         try:

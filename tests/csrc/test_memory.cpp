@@ -10,6 +10,7 @@
 #include "check.h"
 #include "rfkernels/detection.h"
 #include "rfkernels/instruction_set.h"
+#include "rfkernels/neighbourhoods.h"
 #include "rfkernels/preprocess.h"
 
 namespace {
@@ -131,6 +132,19 @@ void check_detection() {
     }
 }
 
+void check_neighbourhoods() {
+    const std::int32_t pixels[2] = {3, 9};
+    const std::int32_t wrong[1] = {16};
+    std::int32_t outer[16 * 9];
+    std::int32_t inner[2 * 9];
+    std::int64_t needed = 0;
+    const rfkernels::FeatureGrid grid{4, 4, 0, 16};
+    check_every_allocation([&] { return rfkernels::write_neighbourhoods(pixels, 2, grid, outer, 16, inner, &needed); },
+                           StatusCode::kOk);
+    check_every_allocation([&] { return rfkernels::write_neighbourhoods(wrong, 1, grid, outer, 16, inner, &needed); },
+                           StatusCode::kInvalidArgument);
+}
+
 void check_suppression() {
     const float boxes[8] = {0.0F, 0.0F, 10.0F, 10.0F, 20.0F, 20.0F, 30.0F, 30.0F};
     const float scores[2] = {0.5F, 0.6F};
@@ -179,6 +193,7 @@ void check_preprocess() {
 
 int main() {
     check_detection();
+    check_neighbourhoods();
     check_suppression();
     check_preprocess();
     return 0;
