@@ -70,6 +70,10 @@ class Session(Protocol):
             EngineError: there are no sparse outputs.
         """
 
+    @property
+    def seconds_in_branches(self) -> float:
+        """Of the last `run_sparse`, what the runtime took: for whoever times a request's parts."""
+
 
 class Engine(Protocol):
     """A compiled network. Safe to use from several threads; each takes a session."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
@@ -24,23 +24,24 @@ def whole_number(name: str, value: SupportsIndex) -> int:
     return number
 
 
-def whole_numbers(name: str, values: Sequence[SupportsIndex]) -> Sequence[SupportsIndex]:
+def whole_numbers(name: str, values: Sequence[SupportsIndex]) -> Sequence[int]:
     """`whole_number` for each of several."""
     # A name is made where it is needed: these stand in the way of every request.
     for index, value in enumerate(values):
         if type(value) is not int or not _LOWEST <= value <= _HIGHEST:
             return [whole_number(f"{name}[{index}]", value) for index, value in enumerate(values)]
-    return values
+    return cast("Sequence[int]", values)
 
 
-def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[SupportsIndex, SupportsIndex]]:
+def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[int, int]]:
     """Two whole numbers for each of several."""
     read = []
     for index, value in enumerate(values):
         if len(value) != 2:
             raise ValueError(f"{name}[{index}] is {value!r}; give two whole numbers")
         first, second = value
-        if type(first) is not int or type(second) is not int:
-            first, second = whole_numbers(f"{name}[{index}]", value)
-        read.append((first, second))
+        if type(first) is int and type(second) is int:
+            read.append((first, second))
+        else:
+            read.append((whole_number(f"{name}[{index}][0]", first), whole_number(f"{name}[{index}][1]", second)))
     return read
