@@ -58,6 +58,18 @@ def test_all_channel_counts_and_dtypes(instruction_set, rng, shape, channels, dt
     np.testing.assert_array_equal(actual.view(np.uint8), expected.view(np.uint8))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("scale", [1, 3, 5])
+def test_whole_scales_pick_pixels(instruction_set, rng, scale, channels):
+    # No pixel is a mixture then. The image ends with its last column, and so does the memory with its last row.
+    for width in (*range(1, 36), 47, 48, 49, 63, 64, 65, 100):
+        image = random_image(rng, scale * 5, scale * width, channels)
+        placement = ops.plan_placement(scale * 5, scale * width, size=(5, width), mode="stretch")
+        actual = ops.preprocess([image], [placement], size=(5, width), dtype="uint8")
+        expected = image[scale // 2 :: scale, scale // 2 :: scale, :3].repeat(3 if channels == 1 else 1, axis=2)
+        np.testing.assert_array_equal(actual[0].transpose(1, 2, 0), expected)
+
+
 def test_a_grey_image_may_have_two_axes(rng):
     image = random_image(rng, 50, 41, 1)
     np.testing.assert_array_equal(ops.letterbox(image[:, :, 0], size=CANVAS), ops.letterbox(image, size=CANVAS))
@@ -77,10 +89,12 @@ def test_a_grey_image_may_have_two_axes(rng):
         {"scale": (257 / 256, -259 / 256, 3.398e38)},  # in bfloat16: ties to both sides, and what rounds to infinity
     ],
 )
-def test_normalization_is_rounded_like_float32(instruction_set, rng, normalization, dtype):
-    image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)  # every byte in every channel, not resized
-    placement = ops.plan_placement(16, 16, size=(16, 20), mode="center_crop")
-    arguments = {"size": (16, 20), "dtype": dtype, "swap_channels": True, **normalization}
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (6, 45), (2, 128)])
+def test_normalization_is_rounded_like_float32(instruction_set, height, width, normalization, dtype):
+    image = np.arange(height * width).astype(np.uint8).repeat(3)  # every byte in every channel, not resized
+    image = image.reshape(height, width, 3)
+    placement = ops.plan_placement(height, width, size=(height, width + 4), mode="center_crop")
+    arguments = {"size": (height, width + 4), "dtype": dtype, "swap_channels": True, **normalization}
     with np.errstate(over="ignore"):
         expected = definition.preprocess([image], [placement], **arguments)
     actual = ops.preprocess([image], [placement], **arguments)

@@ -196,6 +196,7 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
     plan->column_count = columns.end - columns.begin;
     plan->wide_column_count = 0;
     plan->picks_columns = true;
+    plan->column_step = 0;
     for (std::int64_t column = 0; column < plan->column_count; ++column) {
         const resize::Taps taps =
             resize::column_taps(columns.begin + column, step, static_cast<std::int32_t>(placement.crop.width));
@@ -206,6 +207,8 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
             taps.first == taps.second ? first_weight + second_weight : first_weight | (second_weight << 16U);
         plan->picks_columns = plan->picks_columns && (weights[column] >> 16U) == 0;
         if (offsets[column] + 8 <= row_bytes) plan->wide_column_count = column + 1;
+        if (column == 1) plan->column_step = offsets[1] - offsets[0];
+        if (column > 1 && offsets[column] - offsets[column - 1] != plan->column_step) plan->column_step = 0;
     }
     plan->column_offsets = offsets;
     plan->column_weights = weights;

@@ -162,6 +162,32 @@ inline void pick_group(const std::uint8_t* source, const std::int32_t* offsets, 
     _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_1), _mm_unpackhi_epi64(planes_01_low, planes_01_high));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_2), _mm_unpacklo_epi64(plane_2_low, plane_2_high));
 }
+
+/// The same where each column is every third source pixel, as in 1080p -> 640: 16 bytes hold two of them, and end no
+/// later than the 8 bytes that may be read of the second.
+template <int kChannels>
+inline void pick_thirds(const std::uint8_t* source, std::uint8_t* plane_0, std::uint8_t* plane_1,
+                        std::uint8_t* plane_2) {
+    constexpr int kStep = 3 * kChannels;
+    static_assert(kStep >= 8 && kStep + 2 < 16, "two pixels must lie in 16 bytes");
+    // Brings the two together channel by channel: c0 c0' c1 c1' c2 c2'.
+    const __m128i order = _mm_setr_epi8(0, kStep, 1, kStep + 1, 2, kStep + 2, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const auto pair = [&](int index) {
+        const std::uint8_t* first = source + 2 * index * kStep;
+        return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(first)), order);
+    };
+    const __m128i columns_0 = _mm_unpacklo_epi16(pair(0), pair(1));
+    const __m128i columns_4 = _mm_unpacklo_epi16(pair(2), pair(3));
+    const __m128i columns_8 = _mm_unpacklo_epi16(pair(4), pair(5));
+    const __m128i columns_12 = _mm_unpacklo_epi16(pair(6), pair(7));
+    const __m128i planes_01_low = _mm_unpacklo_epi32(columns_0, columns_4);
+    const __m128i planes_01_high = _mm_unpacklo_epi32(columns_8, columns_12);
+    const __m128i plane_2_low = _mm_unpackhi_epi32(columns_0, columns_4);
+    const __m128i plane_2_high = _mm_unpackhi_epi32(columns_8, columns_12);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_0), _mm_unpacklo_epi64(planes_01_low, planes_01_high));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_1), _mm_unpackhi_epi64(planes_01_low, planes_01_high));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_2), _mm_unpacklo_epi64(plane_2_low, plane_2_high));
+}
 #endif
 
 /// One source row to one horizontally resized row of 1 or 3 planes.
@@ -209,10 +235,16 @@ void pick_columns(const DrawPlan& plan, const std::uint8_t* source, [[maybe_unus
     if constexpr (kPlanes == 3) {
         constexpr std::int64_t kColumns = 16;
         const std::int64_t wide = plan.wide_column_count;
+        const bool picks_thirds = plan.column_step == 3 * kChannels;
         while (wide >= kColumns && column < wide) {
             const std::int64_t start = column + kColumns <= wide ? column : wide - kColumns;
             prefetch(ahead, offsets[start], offsets[start + kColumns - 1]);
-            pick_group(source, offsets + start, target + start, target + pitch + start, target + 2 * pitch + start);
+            if (picks_thirds) {
+                pick_thirds<kChannels>(source + offsets[start], target + start, target + pitch + start,
+                                       target + 2 * pitch + start);
+            } else {
+                pick_group(source, offsets + start, target + start, target + pitch + start, target + 2 * pitch + start);
+            }
             column = start + kColumns;
         }
     }
@@ -303,16 +335,51 @@ void fill(Element* target, Element value, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) target[i] = value;
 }
 
-#if defined(__F16C__)
 void halve(const float* source, std::uint16_t* target, std::int64_t count) {
     std::int64_t i = 0;
+#if defined(__F16C__)
     for (; i + 8 <= count; i += 8) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(target + i),
                          _mm256_cvtps_ph(_mm256_loadu_ps(source + i), _MM_FROUND_TO_NEAREST_INT));
     }
+#endif
     for (; i < count; ++i) target[i] = half_bits(source[i]);
 }
+
+#if defined(__AVX512BW__)
+#define RFK_WIDE_TABLES 1
+constexpr std::int64_t kTableGroup = 32;
+
+/// table[source[i]] for kTableGroup bytes or more. The table lies in eight registers. One instruction finds an entry
+/// among the 64 of two of them; the upper two bits of the byte choose from the four answers.
+void look_up_wide(const std::uint16_t* table, const std::uint8_t* source, std::uint16_t* target, std::int64_t count) {
+    __m512i part[8];
+    for (int i = 0; i < 8; ++i) part[i] = _mm512_loadu_si512(table + i * kTableGroup);
+    const __m512i bit_6 = _mm512_set1_epi16(64);
+    const __m512i bit_7 = _mm512_set1_epi16(128);
+    for (std::int64_t i = 0; i < count; i += kTableGroup) {
+        // The last group overlaps the one before it.
+        const std::int64_t start = i + kTableGroup <= count ? i : count - kTableGroup;
+        // (The unmasked form makes GCC 12 warn of an uninitialised value inside its own header.)
+        const __m512i byte = _mm512_maskz_cvtepu8_epi16(
+            0xFFFFFFFFU, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + start)));
+        const __mmask32 is_odd_quarter = _mm512_test_epi16_mask(byte, bit_6);
+        const __mmask32 is_upper_half = _mm512_test_epi16_mask(byte, bit_7);
+        const __m512i lower = _mm512_mask_mov_epi16(_mm512_permutex2var_epi16(part[0], byte, part[1]), is_odd_quarter,
+                                                    _mm512_permutex2var_epi16(part[2], byte, part[3]));
+        const __m512i upper = _mm512_mask_mov_epi16(_mm512_permutex2var_epi16(part[4], byte, part[5]), is_odd_quarter,
+                                                    _mm512_permutex2var_epi16(part[6], byte, part[7]));
+        _mm512_storeu_si512(target + start, _mm512_mask_mov_epi16(lower, is_upper_half, upper));
+    }
+}
 #endif
+
+void look_up(const std::uint16_t* table, const std::uint8_t* source, std::uint16_t* target, std::int64_t count) {
+#if defined(RFK_WIDE_TABLES)
+    if (count >= kTableGroup) return look_up_wide(table, source, target, count);
+#endif
+    for (std::int64_t i = 0; i < count; ++i) target[i] = table[source[i]];
+}
 
 /// What draws finished rows and padding onto the canvas of a plan.
 class Canvas {
@@ -325,15 +392,7 @@ class Canvas {
             } else {
                 pad_halves_[channel] = half_bits(pad_values_[channel]);
             }
-#if !defined(__F16C__)
-            if (plan.dtype != DataType::kFloat16) continue;
-            for (int byte = 0; byte < 256; ++byte) {
-                const std::uint8_t value = static_cast<std::uint8_t>(byte);
-                float normalized = 0.0F;
-                normalize_row(&value, channel, &normalized, 1);
-                half_tables_[channel][byte] = half_bits(normalized);
-            }
-#endif
+            if (looks_up()) fill_table(channel);
         }
     }
 
@@ -378,15 +437,33 @@ class Canvas {
             std::memcpy(target, source, static_cast<std::size_t>(count));
         } else if (plan_.dtype == DataType::kFloat32) {
             normalize_row(source, channel, static_cast<float*>(target), count);
-        } else if (plan_.dtype == DataType::kFloat16) {
-            convert_to_halves(source, channel, static_cast<std::uint16_t*>(target), count);
+        } else if (looks_up()) {
+            look_up(tables_[channel], source, static_cast<std::uint16_t*>(target), count);
         } else {
-            normalize_row(source, channel, static_cast<std::uint16_t*>(target), count);
+            to_two_bytes(source, channel, static_cast<std::uint16_t*>(target), count);
         }
     }
 
-    void convert_to_halves(const std::uint8_t* source, int channel, std::uint16_t* target, std::int64_t count) const {
-#if defined(__F16C__)
+    /// Whether a table of what each byte becomes is quicker than computing it.
+    bool looks_up() const {
+#if defined(RFK_WIDE_TABLES)
+        return plan_.dtype == DataType::kBfloat16 || plan_.dtype == DataType::kFloat16;
+#elif defined(__F16C__)
+        return false;
+#else
+        return plan_.dtype == DataType::kFloat16;
+#endif
+    }
+
+    void fill_table(int channel) {
+        std::uint8_t every_byte[256];
+        for (int byte = 0; byte < 256; ++byte) every_byte[byte] = static_cast<std::uint8_t>(byte);
+        to_two_bytes(every_byte, channel, tables_[channel], 256);
+    }
+
+    /// To the bits of float16 or bfloat16.
+    void to_two_bytes(const std::uint8_t* source, int channel, std::uint16_t* target, std::int64_t count) const {
+        if (plan_.dtype == DataType::kBfloat16) return normalize_row(source, channel, target, count);
         constexpr std::int64_t kChunk = 256;
         float values[kChunk];
         for (std::int64_t begin = 0; begin < count; begin += kChunk) {
@@ -394,9 +471,6 @@ class Canvas {
             normalize_row(source + begin, channel, values, size);
             halve(values, target + begin, size);
         }
-#else
-        for (std::int64_t i = 0; i < count; ++i) target[i] = half_tables_[channel][source[i]];
-#endif
     }
 
     /// To float32, or to the bits of bfloat16.
@@ -414,9 +488,7 @@ class Canvas {
     const DrawPlan& plan_;
     float pad_values_[3];
     std::uint16_t pad_halves_[3];
-#if !defined(__F16C__)
-    std::uint16_t half_tables_[3][256];  // faster than rounding every value without an instruction for it
-#endif
+    std::uint16_t tables_[3][256];  // where `looks_up`
 };
 
 /// `row` of the resized image into plan.finished_row. `held` are the source rows that lie in plan.resized_rows.

@@ -33,6 +33,7 @@ struct DrawPlan {
     std::int64_t column_count;
     std::int64_t wide_column_count;  // of these, from the left, 8 bytes may be read without leaving the image's row
     bool picks_columns;              // the weight to the right is 0 everywhere
+    std::int64_t column_step;        // bytes from each column's pixel to the next one's; 0 where they differ
     // Rows: index and weight of the two source rows of each.
     const std::int32_t* row_indices;
     const std::int16_t* row_weights;
