@@ -32,6 +32,7 @@ Tensor cut(Tensor tensor, bool as_bfloat16) {
         value = bits_as<float>(bits);
         tensor.halves.push_back(static_cast<std::uint16_t>(bits >> 16U));
     }
+    tensor.halves.shrink_to_fit();
     tensor.view.data = tensor.values.data();
     if (as_bfloat16) {
         tensor.view.data = tensor.halves.data();
@@ -109,7 +110,7 @@ std::vector<Detections> detect(std::int64_t class_count, std::int64_t height, st
 }
 
 void test_heads() {
-    const std::int64_t class_counts[] = {1, 2, 3, 15, 16, 17, 33, 80};
+    const std::int64_t class_counts[] = {1, 2, 3, 15, 16, 17, 31, 32, 33, 64, 80};
     const std::int64_t sizes[][2] = {{1, 1}, {1, 7}, {5, 3}, {4, 16}, {33, 41}};
     for (const std::int64_t class_count : class_counts) {
         for (const auto& size : sizes) {

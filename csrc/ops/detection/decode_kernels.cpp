@@ -99,25 +99,70 @@ void select_planes(const Values<Element>& values, std::int64_t first_anchor, int
     for (int anchor = whole; anchor < anchor_count; ++anchor) select_one(values, first_anchor + anchor, gate, selected);
 }
 
-// Classes contiguous: no maximum is needed to see that none of them passes.
+/// What a value must exceed, in the form that it is compared in.
 template <typename Element>
-bool any_class_passes(const Element* value, std::int64_t class_count, float gate) {
-    const Floats gates = broadcast(gate);
+struct Gate;
+
+template <>
+struct Gate<float> {
+    explicit Gate(float gate) : value(gate), lanes(broadcast(gate)) {}
+
+    float value;
+    Floats lanes;
+};
+
+/// The bits of the bfloat16 numbers above a gate are consecutive, counted modulo 2^16: from the gate's to 7FFF, or,
+/// where it is negative, from 0 on through 8000, which is -0, to the gate's. Moved so that the last is 7FFF, they are
+/// the greatest int16 there are. A NaN may be among them, and so may the gate itself.
+template <>
+struct Gate<Bfloat16> {
+    explicit Gate(float gate) : value(gate) {
+        const auto upper = static_cast<std::int32_t>(bits_as<std::uint32_t>(gate) >> 16U);
+        const bool is_negative = upper >= 0x8000;
+        const auto to_last = static_cast<std::uint16_t>(is_negative ? 0x7FFF - upper : 0);
+        const auto last_below = static_cast<std::int16_t>(is_negative ? 0x7FFE - upper : upper);
+        distance = ShortBits{} + to_last;
+        below = Shorts{} + last_below;
+    }
+
+    Shorts moved(const Bfloat16* values) const { return bits_as<Shorts>(load_short_bits(values) + distance); }
+
+    float value;
+    ShortBits distance;
+    Shorts below;  ///< the greatest that does not pass
+};
+
+// Classes contiguous: no maximum is needed to see that none of them passes. True too for what `Gate` lets through.
+inline bool any_class_passes(const float* value, std::int64_t class_count, const Gate<float>& gate) {
     std::uint32_t passing = 0;
     std::int64_t class_id = 0;
     for (; class_id + kLanes <= class_count; class_id += kLanes)
-        passing |= lanes_greater(load(value + class_id), gates);
+        passing |= lanes_greater(load(value + class_id), gate.lanes);
     if (class_id == class_count) return passing != 0;
     if (class_count >= kLanes) {  // the last vector overlaps the one before it
-        return (passing | lanes_greater(load(value + class_count - kLanes), gates)) != 0;
+        return (passing | lanes_greater(load(value + class_count - kLanes), gate.lanes)) != 0;
     }
-    for (; class_id < class_count; ++class_id) passing |= value[class_id] > gate ? 1u : 0u;
+    for (; class_id < class_count; ++class_id) passing |= value[class_id] > gate.value ? 1u : 0u;
     return passing != 0;
 }
 
-// Classes contiguous, at least kLanes of them, and one passes: the greatest, then the first class that has it.
+inline bool any_class_passes(const Bfloat16* value, std::int64_t class_count, const Gate<Bfloat16>& gate) {
+    if (class_count < kShortLanes) {
+        bool passing = false;
+        for (std::int64_t class_id = 0; class_id < class_count; ++class_id)
+            passing = passing || value[class_id] > gate.value;
+        return passing;
+    }
+    Shorts greatest = gate.moved(value + class_count - kShortLanes);
+    for (std::int64_t class_id = 0; class_id + kShortLanes <= class_count; class_id += kShortLanes)
+        greatest = greater_of(gate.moved(value + class_id), greatest);
+    return any_lane_greater(greatest, gate.below);
+}
+
+// Classes contiguous, at least kLanes of them: the greatest, then the first class that has it, if it passes.
 template <typename Element>
-void append_best_class(const Element* value, std::int64_t class_count, std::int64_t anchor, SelectedAnchors* selected) {
+void append_best_class(const Element* value, std::int64_t class_count, std::int64_t anchor, float gate,
+                       SelectedAnchors* selected) {
     Floats lanes = load(value + class_count - kLanes);
     lanes = greater_of(lanes, broadcast(kLowest));  // NaN lanes become the lowest
     for (std::int64_t class_id = 0; class_id + kLanes <= class_count; class_id += kLanes) {
@@ -128,7 +173,7 @@ void append_best_class(const Element* value, std::int64_t class_count, std::int6
     std::int64_t class_id = 0;
     // The end is looked at too: values that another thread writes meanwhile may no longer hold the greatest.
     while (class_id + 1 < class_count && !(value[class_id] >= greatest)) ++class_id;
-    append(anchor, static_cast<std::int32_t>(class_id), value[class_id], selected);
+    if (value[class_id] > gate) append(anchor, static_cast<std::int32_t>(class_id), value[class_id], selected);
 }
 
 template <typename Element>
@@ -139,12 +184,13 @@ void select_among(const Values<Element>& values, std::int64_t first_anchor, int 
         select_planes(values, first_anchor, anchor_count, gate, selected);
         return;
     }
+    const Gate<Element> gates(gate);
     const std::int64_t end = first_anchor + anchor_count;
     for (std::int64_t anchor = first_anchor; anchor < end; ++anchor) {
         const Element* value = values.data + anchor * values.anchor_step;
-        if (!any_class_passes(value, values.class_count, gate)) continue;
+        if (!any_class_passes(value, values.class_count, gates)) continue;
         if (values.class_count >= kLanes) {
-            append_best_class(value, values.class_count, anchor, selected);
+            append_best_class(value, values.class_count, anchor, gate, selected);
         } else {
             select_one(values, anchor, gate, selected);
         }

@@ -31,6 +31,9 @@ typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef std::uint32_t Bits __attribute__((vector_size(4 * kLanes)));
 typedef std::uint16_t Halves __attribute__((vector_size(2 * kLanes)));
+typedef std::int16_t Shorts __attribute__((vector_size(4 * kLanes)));
+typedef std::uint16_t ShortBits __attribute__((vector_size(4 * kLanes)));
+constexpr int kShortLanes = 2 * kLanes;
 
 inline Floats load(const float* from) {
     Floats lanes;
@@ -101,6 +104,31 @@ inline std::uint32_t lanes_greater(Floats a, Floats b) {
     std::uint32_t bits = 0;
     for (int lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(greater[lane] & 1) << lane;
     return bits;
+#endif
+}
+
+inline ShortBits load_short_bits(const Bfloat16* from) {
+    ShortBits lanes;
+    std::memcpy(&lanes, from, sizeof(lanes));
+    return lanes;
+}
+
+inline Shorts greater_of(Shorts a, Shorts b) {
+    return a > b ? a : b;
+}
+
+inline bool any_lane_greater(Shorts a, Shorts b) {
+#if defined(__AVX512BW__)
+    return _mm512_cmpgt_epi16_mask(bits_as<__m512i>(a), bits_as<__m512i>(b)) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_epi8(_mm256_cmpgt_epi16(bits_as<__m256i>(a), bits_as<__m256i>(b))) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_epi8(_mm_cmpgt_epi16(bits_as<__m128i>(a), bits_as<__m128i>(b))) != 0;
+#else
+    const Shorts greater = a > b;
+    bool any = false;
+    for (int lane = 0; lane < kShortLanes; ++lane) any = any || greater[lane] != 0;
+    return any;
 #endif
 }
 
