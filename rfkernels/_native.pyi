@@ -141,10 +141,9 @@ def grayscale(image: NDArray[np.uint8], *, color_order: str) -> NDArray[np.uint8
 def contrast(image: NDArray[np.uint8], *, kind: str) -> NDArray[np.uint8]: ...
 def write_neighbourhoods(
     pixels: NDArray[np.int32],
-    height: int,
-    width: int,
-    first_row: int,
-    outside_row: int,
-    outer: NDArray[np.int32],
-    inner: NDArray[np.int32],
-) -> int: ...
+    counts: Sequence[int],
+    grids: Sequence[tuple[int, int, int, int]],
+    outer: Sequence[NDArray[np.int32]],
+    inner: Sequence[NDArray[np.int32]],
+    row_counts: NDArray[np.int64],
+) -> list[tuple[int, int]]: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -53,20 +53,24 @@ class Session(Protocol):
             them; `(bits.astype(np.uint32) << 16).view(np.float32)` are the values.
         """
 
-    def run_sparse(self, pixels: Mapping[str, NDArray[Any]], image: int = 0) -> Mapping[str, NDArray[np.float32]]:
+    def run_sparse(self, pixels: NDArray[Any], counts: Sequence[int], image: int = 0) -> Sequence[NDArray[np.float32]]:
         """Compute the engine's `sparse_outputs` at chosen pixels of an image of the last `run`.
 
         A value is the same whatever other pixels are asked for.
 
         Args:
-            pixels: for each sparse output, whole numbers [n], row * width + column.
+            pixels: whole numbers [n], first those of the first sparse output, in any order, then those of the next.
+                They are numbered row by row and through all sparse outputs: the second one's begin where the first
+                one's end, as the anchors of a detection head do.
+            counts: how many of `pixels` belong to each sparse output.
             image: place in the batch.
 
         Returns:
-            For each sparse output float32 [n, channels], valid until the session's next `run_sparse` or its end.
+            For each sparse output float32 [count, channels], valid until the session's next `run_sparse` or its end.
 
         Raises:
-            InvalidArgumentError: a pixel that the output does not have, or an image that the batch does not have.
+            InvalidArgumentError: a pixel that the output does not have, counts that do not add up, or an image that
+                the batch does not have.
             EngineError: there are no sparse outputs.
         """
 
@@ -88,7 +92,7 @@ class Engine(Protocol):
 
     @property
     def sparse_outputs(self) -> tuple[TensorSpecification, ...]:
-        """Outputs that `Session.run_sparse` computes at chosen pixels; none, or all of the kind asked for."""
+        """Outputs that `Session.run_sparse` computes at chosen pixels, in the order asked for; none, or all of them."""
 
     @property
     def description(self) -> Mapping[str, str]:

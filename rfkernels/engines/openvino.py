@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,13 +152,13 @@ class OpenVINOSession:
         if self._sparse is not None:
             self._sparse.prepare()
 
-    def run_sparse(self, pixels: Mapping[str, NDArray[Any]], image: int = 0) -> Mapping[str, NDArray[np.float32]]:
+    def run_sparse(self, pixels: NDArray[Any], counts: Sequence[int], image: int = 0) -> Sequence[NDArray[np.float32]]:
         """Compute sparse outputs at pixels of an image of the last `run`. See `rfkernels.engines.Session`."""
         if self._sparse is None:
             raise EngineError("this network has no sparse outputs")
         if not 0 <= image < self._batch:
             raise InvalidArgumentError(f"image is {image}; the session holds a batch of {self._batch}")
-        return self._sparse.run(pixels, image)
+        return self._sparse.run(pixels, counts, image)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ be, a branch is three multiplications of matrices: the neighbourhoods of the pix
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,8 @@ _SHAPE_OF_BRANCH = ((3, True), (3, True), (1, False))
 _TAPS = 9
 # OpenVINO prepares itself for every number of rows that it has not met: two milliseconds and more. Rows are therefore
 # added, up to a half more, so that there are few numbers; those up to 1,024 are met before the first request.
-_FEWEST_ROWS = 16
-_STEPS_PER_OCTAVE = 2
 _MOST_ROWS_PREPARED = 1024
+_ROW_COUNTS = np.array([16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, *range(1024, 1 << 16, 512)], np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +60,8 @@ def cut_branches(network: openvino.Model, names: Sequence[str]) -> list[SparseBr
         names: of the outputs wanted.
 
     Returns:
-        The branches cut off; none, and the network as it was, where any of them has another shape.
+        The branches cut off, in the order of the names; none, and the network as it was, where any of them has another
+        shape.
     """
     found: list[tuple[openvino.Node, SparseBranch, openvino.Output]] = []
     for result in network.get_results():
@@ -72,6 +72,7 @@ def cut_branches(network: openvino.Model, names: Sequence[str]) -> list[SparseBr
         if branch is None:
             return []
         found.append((result, branch, feature))
+    found.sort(key=lambda cut: names.index(cut[1].name))
     for result, branch, feature in found:
         network.remove_result(result)
         replacement = opset.result(feature)
@@ -208,12 +209,19 @@ def _silu_apart(values: openvino.Node) -> openvino.Node:
     return opset.squeeze(_silu(opset.unsqueeze(values, axis)), axis)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Rows:
     """Memory that a request reads rows of neighbours from, as long as they can be; the tensor's shape says how many."""
 
     tensor: openvino.Tensor
     array: NDArray[np.int32]
+    count: int
+
+    def shorten(self, count: int) -> None:
+        """Tell the request how many there are."""
+        if count != self.count:
+            self.tensor.shape = [count, _TAPS]
+            self.count = count
 
 
 class SparseSession:
@@ -237,7 +245,13 @@ class SparseSession:
         # Handing over other memory would cost the request eight times as much as that.
         self._outer = [self._lend_rows(3 * index + 1, count) for index, count in enumerate(self._pixel_counts)]
         self._inner = [self._lend_rows(3 * index + 2, count) for index, count in enumerate(self._pixel_counts)]
-        self._zero_rows = [len(values) - 1 for values in features]
+        # For each image of the batch the rows of its features: images lie one behind the other in each map, and one
+        # row of zeros behind them all.
+        batch = (len(features[0]) - 1) // self._pixel_counts[0]
+        self._grids = [
+            [(branch.height, branch.width, image * count, batch * count) for branch, count in self._branch_sizes()]
+            for image in range(batch)
+        ]
         self._kept: list[Any] = list(features)
         for index, values in enumerate(features):
             feature_type = compiled.inputs[3 * index].element_type
@@ -245,38 +259,33 @@ class SparseSession:
                 3 * index, openvino.Tensor(values, openvino.Shape(list(values.shape)), feature_type)
             )
 
+    def _branch_sizes(self) -> Iterator[tuple[SparseBranch, int]]:
+        return zip(self._branches, self._pixel_counts, strict=True)
+
     def _lend_rows(self, port: int, count: int) -> _Rows:
         tensor = openvino.Tensor(openvino.Type.i32, openvino.Shape([count, _TAPS]))
         self._request.set_input_tensor(port, tensor)
-        return _Rows(tensor, tensor.data)
+        return _Rows(tensor, tensor.data, count)
 
-    def run(self, pixels: Mapping[str, NDArray[Any]], image: int) -> dict[str, NDArray[np.float32]]:
-        """Values [n, channels] of every branch at `pixels` [n] of an image; valid until the next call."""
-        missing = [branch.name for branch in self._branches if branch.name not in pixels]
-        if missing:
-            raise InvalidArgumentError(f"pixels lacks {', '.join(missing)}; give numbers for every sparse output")
-        counts = [len(pixels[branch.name]) for branch in self._branches]
-        outputs: tuple[NDArray[np.float32], ...] = ()
+    def run(self, pixels: NDArray[Any], counts: Sequence[int], image: int) -> list[NDArray[np.float32]]:
+        """Values [n, channels] of every branch at its `pixels` of an image; valid until the next call.
+
+        See `rfkernels.engines.Session.run_sparse`.
+        """
         self.seconds_in_runtime = 0.0
-        if any(counts):
-            for index, branch in enumerate(self._branches):
-                self._place(index, pixels[branch.name], image)
-            outputs = self._infer()
-        return {
-            branch.name: outputs[index][:count] if count else np.empty((0, branch.channels), np.float32)
-            for index, (branch, count) in enumerate(zip(self._branches, counts, strict=True))
-        }
+        self._place(pixels, counts, image)
+        if len(pixels) == 0:
+            return [np.empty((0, branch.channels), np.float32) for branch in self._branches]
+        outputs = self._infer()
+        return [values[:count] for values, count in zip(outputs, counts, strict=True)]
 
     def prepare(self) -> None:
         """Let OpenVINO meet the numbers of rows that requests will ask for; it keeps what it makes of them for all."""
-        rows = _FEWEST_ROWS
-        while rows <= _MOST_ROWS_PREPARED:
-            for index, count in enumerate(self._pixel_counts):
-                for lent in (self._outer[index], self._inner[index]):
-                    lent.array[...] = 0
-                    lent.tensor.shape = [_rounded_up(rows, count), _TAPS]
+        for rows in _ROW_COUNTS[_ROW_COUNTS <= _MOST_ROWS_PREPARED].tolist():
+            for lent in self._outer + self._inner:
+                lent.array[...] = 0
+                lent.shorten(min(rows, len(lent.array)))
             self._infer()
-            rows = _rounded_up(rows + 1, 2 * rows)
 
     def _infer(self) -> tuple[NDArray[np.float32], ...]:
         started = time.perf_counter()
@@ -288,49 +297,40 @@ class SparseSession:
         arrays: tuple[NDArray[np.float32], ...] = outputs.to_tuple()
         return arrays
 
-    def _place(self, index: int, pixels: NDArray[Any], image: int) -> None:
-        """Tell the request which rows one branch is to be computed for."""
-        branch, zero_row = self._branches[index], self._zero_rows[index]
-        pixel_count = self._pixel_counts[index]
-        count = len(pixels)
+    def _place(self, pixels: NDArray[Any], counts: Sequence[int], image: int) -> None:
+        """Tell the request which rows every branch is to be computed for."""
         if pixels.dtype != np.int32 or not (pixels.flags.c_contiguous and pixels.flags.aligned):
-            pixels = _as_int32(branch.name, pixels)
-        if count > pixel_count:  # a pixel may be asked for twice
-            self._inner[index] = self._lend_rows(3 * index + 2, count)
-        outer, inner = self._outer[index], self._inner[index]
+            pixels = _as_int32(pixels)
+        if len(counts) != len(self._branches):
+            raise InvalidArgumentError(
+                f"counts has {len(counts)} entries; give how many pixels belong to each of "
+                + ", ".join(branch.name for branch in self._branches)
+            )
+        for index, count in enumerate(counts):
+            if count > len(self._inner[index].array):  # a pixel may be asked for twice
+                self._inner[index] = self._lend_rows(3 * index + 2, count)
         try:
-            needed = _native.write_neighbourhoods(
+            written = _native.write_neighbourhoods(
                 pixels,
-                branch.height,
-                branch.width,
-                image * pixel_count,  # images lie one behind the other, and one row of zeros behind them all
-                zero_row,
-                outer.array,
-                inner.array,
+                counts,
+                self._grids[image],
+                [lent.array for lent in self._outer],
+                [lent.array for lent in self._inner],
+                _ROW_COUNTS,
             )
         except ValueError as error:
-            raise InvalidArgumentError(f"{branch.name}: {error}") from error
-        outer_rows = _rounded_up(needed, pixel_count)
-        inner_rows = _rounded_up(count, max(count, pixel_count))
-        # Whatever stands in the rows that are added, it is a row of the features or of what is made of them.
-        outer.array[needed:outer_rows] = zero_row
-        inner.array[count:inner_rows] = 0
-        outer.tensor.shape = [outer_rows, _TAPS]
-        inner.tensor.shape = [inner_rows, _TAPS]
+            message = str(error)
+            for index, branch in enumerate(self._branches):
+                message = message.replace(f"grids[{index}]", branch.name)
+            raise InvalidArgumentError(message) from error
+        for index, (outer_count, inner_count) in enumerate(written):
+            self._outer[index].shorten(outer_count)
+            self._inner[index].shorten(inner_count)
 
 
-def _as_int32(name: str, pixels: NDArray[Any]) -> NDArray[np.int32]:
+def _as_int32(pixels: NDArray[Any]) -> NDArray[np.int32]:
     if pixels.ndim != 1 or (len(pixels) and not np.issubdtype(pixels.dtype, np.integer)):
-        raise InvalidArgumentError(f"pixels of {name} are {pixels.dtype} {pixels.shape}; give whole numbers [n]")
+        raise InvalidArgumentError(f"pixels are {pixels.dtype} {pixels.shape}; give whole numbers [n]")
     if len(pixels) and not (pixels.min() >= 0 and pixels.max() < 2**31):
-        raise InvalidArgumentError(f"pixels of {name} reach from {pixels.min()} to {pixels.max()}; give int32 from 0")
+        raise InvalidArgumentError(f"pixels reach from {pixels.min()} to {pixels.max()}; give int32 from 0")
     return np.require(pixels, np.int32, ("C_CONTIGUOUS", "ALIGNED"))
-
-
-def _rounded_up(count: int, most: int) -> int:
-    """The least of 16, 24, 32, 48, 64, .. 1024, 1536, 2048, 2560, .. that is not below `count`, or `most`."""
-    if count <= _FEWEST_ROWS:
-        return min(_FEWEST_ROWS, most)
-    step = (1 << ((count - 1).bit_length() - 1)) // _STEPS_PER_OCTAVE
-    step = min(step, _MOST_ROWS_PREPARED // _STEPS_PER_OCTAVE)
-    return min(-(-count // step) * step, most)

@@ -11,7 +11,7 @@ from rfkernels.ops.detection import (
     nms,
     select_candidates,
 )
-from rfkernels.ops.neighbourhoods import neighbourhoods
+from rfkernels.ops.neighbourhoods import FeatureGrid, neighbourhoods
 from rfkernels.ops.preprocess import (
     StaticCrop,
     contrast,
@@ -25,6 +25,7 @@ from rfkernels.ops.preprocess import (
 __all__ = [
     "Candidates",
     "Detections",
+    "FeatureGrid",
     "Kept",
     "Placement",
     "Rectangle",

@@ -81,6 +81,7 @@ class ObjectDetectionModel:
 
     Raises:
         ModelFileError: the network's inputs and outputs are not those that the metadata describe.
+        InvalidArgumentError: the engine computes some boxes at chosen pixels only, but not all, or in another order.
     """
 
     def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:
@@ -271,15 +272,9 @@ class ObjectDetectionModel:
         """For each image and level the box bins [n, 64] of its candidates: the rest of the network, for them alone."""
         boxes = []
         for image, found in enumerate(candidates):
-            pixels: dict[str, NDArray[np.int32]] = {}
-            start = first_anchor = 0
-            for name, (height, width), count in zip(BOX_OUTPUTS, self._grids, found.level_counts, strict=True):
-                pixels[name] = found.anchor_indices[start : start + count] - first_anchor
-                start += count
-                first_anchor += height * width
-            rows = session.run_sparse(pixels, image)
+            rows = session.run_sparse(found.anchor_indices, found.level_counts, image)
             # The next image's take the place of these.
-            boxes.append([rows[name] if len(candidates) == 1 else rows[name].copy() for name in BOX_OUTPUTS])
+            boxes.append(list(rows) if len(candidates) == 1 else [values.copy() for values in rows])
         return boxes
 
     def decode(
@@ -432,6 +427,10 @@ def _check_network(engine: Engine, metadata: ModelMetadata) -> None:
         fits, expected = shapes == wanted, str(wanted)
     if not fits:
         raise ModelFileError(f"the network's outputs are {shapes}, its metadata say {expected}; build the model again")
+    # The anchors of candidates are numbered through the levels, and so are the pixels of sparse outputs.
+    sparse = tuple(output.name for output in engine.sparse_outputs)
+    if sparse not in ((), BOX_OUTPUTS):
+        raise InvalidArgumentError(f"engine has the sparse outputs {sparse}; ask it for {BOX_OUTPUTS}, in this order")
 
 
 def _checked(image_options: ImageOptions | None) -> ImageOptions:

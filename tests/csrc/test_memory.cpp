@@ -133,16 +133,18 @@ void check_detection() {
 }
 
 void check_neighbourhoods() {
-    const std::int32_t pixels[2] = {3, 9};
-    const std::int32_t wrong[1] = {16};
-    std::int32_t outer[16 * 9];
-    std::int32_t inner[2 * 9];
-    std::int64_t needed = 0;
-    const rfkernels::FeatureGrid grid{4, 4, 0, 16};
-    check_every_allocation([&] { return rfkernels::write_neighbourhoods(pixels, 2, grid, outer, 16, inner, &needed); },
-                           StatusCode::kOk);
-    check_every_allocation([&] { return rfkernels::write_neighbourhoods(wrong, 1, grid, outer, 16, inner, &needed); },
-                           StatusCode::kInvalidArgument);
+    const std::int32_t pixels[3] = {3, 9, 20};
+    const std::int32_t wrong[3] = {3, 9, 30};
+    const std::int64_t counts[2] = {2, 1};
+    std::int32_t outer[2][16 * 9];
+    std::int32_t inner[2][2 * 9];
+    const rfkernels::FeatureGrid grids[2] = {{4, 4, 0, 16}, {3, 3, 0, 9}};
+    rfkernels::Neighbourhoods results[2] = {{outer[0], inner[0], 16, 2, 0, 0}, {outer[1], inner[1], 16, 2, 0, 0}};
+    const auto write = [&](const std::int32_t* given) {
+        return rfkernels::write_neighbourhoods(given, counts, grids, 2, rfkernels::RowCounts{}, results);
+    };
+    check_every_allocation([&] { return write(pixels); }, StatusCode::kOk);
+    check_every_allocation([&] { return write(wrong); }, StatusCode::kInvalidArgument);
 }
 
 void check_suppression() {

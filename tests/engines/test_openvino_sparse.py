@@ -12,12 +12,7 @@ from onnx import TensorProto, helper
 
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.engines.openvino import supported_precisions
-from rfkernels.engines.openvino_sparse import (
-    SparseBranch,
-    SparseSession,
-    _rounded_up,
-    branches_network,
-)
+from rfkernels.engines.openvino_sparse import _ROW_COUNTS, SparseBranch, SparseSession, branches_network
 from rfkernels.engines.silent_openvino import openvino
 from rfkernels.errors import EngineError, InvalidArgumentError
 from rfkernels.reference.bfloat16 import to_bfloat16
@@ -47,9 +42,21 @@ def engines(request, small_model_path):
 
 
 def every_pixel(engine):
+    """By name; each output's counted from its own first pixel."""
     return {
         tensor.name: np.arange(tensor.shape[2] * tensor.shape[3], dtype=np.int32) for tensor in engine.sparse_outputs
     }
+
+
+def run_sparse(session, engine, pixels, image=0):
+    """`Session.run_sparse` with pixels and results by name."""
+    numbers, counts, first = [], [], 0
+    for tensor in engine.sparse_outputs:
+        numbers.append(np.asarray(pixels[tensor.name], np.int64) + first)
+        counts.append(len(pixels[tensor.name]))
+        first += tensor.shape[2] * tensor.shape[3]
+    rows = session.run_sparse(np.concatenate(numbers), counts, image)
+    return {tensor.name: values for tensor, values in zip(engine.sparse_outputs, rows, strict=True)}
 
 
 def test_every_pixel_is_the_whole_output(engines, rng):
@@ -65,7 +72,7 @@ def test_every_pixel_is_the_whole_output(engines, rng):
         other.inputs["images"][...] = values
         assert set(one.run()) == {"class_8", "class_16", "class_32"}
         expected = {name: rows_of(value) for name, value in other.run().items() if name in BOXES}
-        actual = one.run_sparse(every_pixel(sparse))
+        actual = run_sparse(one, sparse, every_pixel(sparse))
         for name in BOXES:
             assert actual[name].dtype == np.float32
             scale = np.abs(expected[name]).max()
@@ -79,12 +86,12 @@ def test_a_value_does_not_depend_on_what_else_is_asked_for(engines, rng):
         session.inputs["images"][...] = as_input(sparse, rng.random((1, 3, 64, 96)).astype(np.float32))
         session.run()
         pixels = every_pixel(sparse)
-        every = {name: values.copy() for name, values in session.run_sparse(pixels).items()}
+        every = {name: values.copy() for name, values in run_sparse(session, sparse, pixels).items()}
         for _ in range(40):
             some = {
                 name: rng.choice(numbers, int(rng.integers(0, len(numbers) + 1))) for name, numbers in pixels.items()
             }
-            for name, values in session.run_sparse(some).items():
+            for name, values in run_sparse(session, sparse, some).items():
                 np.testing.assert_array_equal(values, every[name][some[name]], err_msg=name)
 
 
@@ -105,10 +112,10 @@ def test_a_value_of_many_channels_does_not_depend_on_it_either(precision, rng):
     values = rng.normal(size=(side * side + 1, channels)).astype(np.float32)
     values[-1] = 0
     session = SparseSession(compiled, [branch], [to_bfloat16(values) if precision == "bf16" else values])
-    every = session.run({"y": np.arange(side * side)}, 0)["y"].copy()
+    every = session.run(np.arange(side * side), [side * side], 0)[0].copy()
     for count in (1, 5, 20, 60, 150, 300):
         pixels = rng.choice(side * side, count, replace=False)
-        np.testing.assert_array_equal(session.run({"y": pixels}, 0)["y"], every[pixels])
+        np.testing.assert_array_equal(session.run(pixels, [count], 0)[0], every[pixels])
 
 
 def test_no_pixel_gives_no_row(engines):
@@ -118,7 +125,7 @@ def test_no_pixel_gives_no_row(engines):
         session.inputs["images"].fill(0)
         session.run()
         for pixels in (dict.fromkeys(BOXES, nothing), {**every_pixel(sparse), "box_16": nothing}):
-            rows = session.run_sparse(pixels)
+            rows = run_sparse(session, sparse, pixels)
             assert {name: value.shape for name, value in rows.items()} == {
                 name: (len(pixels[name]), 64) for name in BOXES
             }
@@ -129,10 +136,10 @@ def test_a_pixel_may_be_asked_for_many_times(engines, rng):
     with sparse.session() as session:
         session.inputs["images"][...] = as_input(sparse, rng.random((1, 3, 64, 96)).astype(np.float32))
         session.run()
-        every = {name: values.copy() for name, values in session.run_sparse(every_pixel(sparse)).items()}
+        every = {name: values.copy() for name, values in run_sparse(session, sparse, every_pixel(sparse)).items()}
         for count in (300, 5, 301):  # more than there are, few again, and more once more
             pixels = {name: rng.integers(0, len(values), count) for name, values in every.items()}
-            for name, values in session.run_sparse(pixels).items():
+            for name, values in run_sparse(session, sparse, pixels).items():
                 np.testing.assert_array_equal(values, every[name][pixels[name]])
 
 
@@ -141,19 +148,45 @@ def test_pixels_and_images_that_are_not_there(engines):
     with sparse.session() as session, dense.session() as other:
         session.inputs["images"].fill(0)
         session.run()
-        for wrong in (-1, 96):
-            with pytest.raises(InvalidArgumentError, match=r"box_8.*(give numbers from 0 to 95|give int32 from 0)"):
-                session.run_sparse({**every_pixel(sparse), "box_8": np.array([5, wrong])})
-        for wrong in (np.array([1.5]), np.array([[1]])):
-            with pytest.raises(InvalidArgumentError, match=r"pixels of box_8 are .* give whole numbers"):
-                session.run_sparse({**every_pixel(sparse), "box_8": wrong})
-        with pytest.raises(InvalidArgumentError, match="pixels lacks box_16, box_32"):
-            session.run_sparse({"box_8": np.arange(3)})
+        every = np.arange(96 + 24 + 6)
+        counts = [96, 24, 6]
+        for wrong, message in (
+            (every - 1, "give int32 from 0"),
+            (every[::-1], "pixels of box_8 has 125; give numbers from 0 to 95"),
+            (np.roll(every, 6), "pixels of box_8 has 120; give numbers from 0 to 95"),
+            (np.r_[every[:120], 126, every[121:]], "pixels of box_32 has 126; give numbers from 120 to 125"),
+            (np.r_[every[:96], 95, every[97:]], "pixels of box_16 has 95; give numbers from 96 to 119"),
+            (np.array([1.5] * 126), "pixels are float64 .* give whole numbers"),
+            (every.reshape(2, 63), r"pixels are int64 \(2, 63\); give whole numbers"),
+            (every[:-1], "counts add up to n"),
+        ):
+            with pytest.raises(InvalidArgumentError, match=message):
+                session.run_sparse(wrong, counts)
+        for wrong in ([126], [96, 24, 6, 0]):
+            with pytest.raises(InvalidArgumentError, match=r"counts has . entries; .* box_8, box_16, box_32"):
+                session.run_sparse(every, wrong)
+        with pytest.raises(InvalidArgumentError, match="counts add up to n"):
+            session.run_sparse(every, [98, 30, -2])
         for image in (-1, 1):
             with pytest.raises(InvalidArgumentError, match=f"image is {image}; the session holds a batch of 1"):
-                session.run_sparse(every_pixel(sparse), image)
+                session.run_sparse(every, counts, image)
         with pytest.raises(EngineError, match="no sparse outputs"):
-            other.run_sparse({})
+            other.run_sparse(every, counts)
+
+
+def test_sparse_outputs_come_in_the_order_asked_for(small_model_path, rng):
+    options = OpenVINOOptions(precision="fp32", cache_directory=False, sparse_outputs=BOXES)
+    engine = OpenVINOEngine(small_model_path, options)
+    turned = OpenVINOEngine(small_model_path, replace(options, sparse_outputs=("box_32", "box_8", "box_16")))
+    assert [tensor.name for tensor in turned.sparse_outputs] == ["box_32", "box_8", "box_16"]
+    values = rng.random((1, 3, 64, 96)).astype(np.float32)
+    with engine.session() as one, turned.session() as other:
+        for session in (one, other):
+            session.inputs["images"][...] = values
+            session.run()
+        expected = run_sparse(one, engine, every_pixel(engine))
+        for name, rows in run_sparse(other, turned, every_pixel(turned)).items():
+            np.testing.assert_array_equal(rows, expected[name])
 
 
 def test_the_cache_brings_the_same_back(small_model_path, tmp_path, rng):
@@ -167,7 +200,9 @@ def test_the_cache_brings_the_same_back(small_model_path, tmp_path, rng):
         with engine.session() as session:
             session.inputs["images"][...] = as_input(engine, values)
             session.run()
-            results.append({name: rows.copy() for name, rows in session.run_sparse(every_pixel(engine)).items()})
+            results.append(
+                {name: rows.copy() for name, rows in run_sparse(session, engine, every_pixel(engine)).items()}
+            )
     for name in BOXES:
         np.testing.assert_array_equal(*(result[name] for result in results))
 
@@ -258,7 +293,7 @@ def test_each_image_of_a_batch_equals_the_definition(tmp_path, rng, batch):
             for image in reversed(range(size)):
                 expected = branch_by_definition(values[image].astype(np.float64), weights)
                 for pixels in (np.arange(SIDE * WIDTH), np.array([0, 5, 23, 48, 53, 53]), np.array([30])):
-                    actual = session.run_sparse({"y": pixels}, image)["y"]
+                    actual = run_sparse(session, engine, {"y": pixels}, image)["y"]
                     np.testing.assert_allclose(actual, expected[pixels], rtol=1e-5, atol=1e-5)
 
 
@@ -290,11 +325,31 @@ def test_what_is_no_such_branch_stays_whole(tmp_path, rng, change):
 
 
 def test_few_numbers_of_rows_are_ever_asked_for():
-    rounded = [_rounded_up(count, 6400) for count in range(6401)]
+    rounded = [int(_ROW_COUNTS[count <= _ROW_COUNTS].min()) for count in range(6401)]
     assert all(count <= up <= max(16, 1.5 * count) for count, up in enumerate(rounded))
     assert sorted(set(rounded))[:8] == [16, 24, 32, 48, 64, 96, 128, 192]
-    assert sorted(set(rounded))[-3:] == [5632, 6144, 6400]
     assert len(set(rounded)) == 24
-    assert rounded == sorted(rounded)
-    assert all(_rounded_up(up, 6400) == up for up in set(rounded))
-    assert [_rounded_up(count, 7) for count in range(8)] == [7] * 8
+    assert _ROW_COUNTS.tolist() == sorted(set(_ROW_COUNTS.tolist()))
+
+
+def test_rows_are_added_up_to_few_numbers(engines, rng, monkeypatch):
+    """What the runtime is given: a number of rows among the few, but no more than a branch has pixels."""
+    sparse, _, _ = engines
+    met = set()
+    infer = SparseSession._infer
+
+    def noted(self):
+        met.update((kind, lent.count) for kind in ("outer", "inner") for lent in getattr(self, f"_{kind}"))
+        return infer(self)
+
+    monkeypatch.setattr(SparseSession, "_infer", noted)
+    with sparse.session() as session:
+        session.inputs["images"].fill(0)
+        session.run()
+        for count in range(97):
+            pixels = {
+                tensor.name: rng.permutation(n)[:count]
+                for tensor, n in zip(sparse.sparse_outputs, (96, 24, 6), strict=True)
+            }
+            run_sparse(session, sparse, pixels)
+    assert {count for _, count in met} == {6, 16, 24, 32, 48, 64, 96}

@@ -400,3 +400,10 @@ def test_an_image_too_long_for_a_jpeg_is_a_clear_error(model):
 def test_metadata_that_do_not_fit_the_graph_are_refused(model, changes, message):
     with pytest.raises(rfkernels.ModelFileError, match=message):
         ObjectDetectionModel(model.engine, replace(model.metadata, **changes))
+
+
+def test_sparse_boxes_in_another_order_are_refused(model, small_model_path):
+    # Candidates are numbered from the level of stride 8 on, and so are the pixels of an engine's first sparse output.
+    options = OpenVINOOptions(precision="fp32", cache_directory=False, sparse_outputs=("box_32", "box_8", "box_16"))
+    with pytest.raises(rfkernels.InvalidArgumentError, match="in this order"):
+        ObjectDetectionModel(OpenVINOEngine(small_model_path, options), model.metadata)
