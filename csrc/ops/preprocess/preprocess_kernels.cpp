@@ -147,13 +147,9 @@ inline __m128i load_4_pixels(const std::uint8_t* source, const std::int32_t* off
     return _mm_shuffle_epi8(_mm_setr_epi32(pixels[0], pixels[1], pixels[2], pixels[3]), order);
 }
 
-/// 16 columns of three planes, each column one source pixel.
-inline void pick_group(const std::uint8_t* source, const std::int32_t* offsets, std::uint8_t* plane_0,
-                       std::uint8_t* plane_1, std::uint8_t* plane_2) {
-    const __m128i columns_0 = load_4_pixels(source, offsets);
-    const __m128i columns_4 = load_4_pixels(source, offsets + 4);
-    const __m128i columns_8 = load_4_pixels(source, offsets + 8);
-    const __m128i columns_12 = load_4_pixels(source, offsets + 12);
+/// 16 columns of three planes, from four times four of them, each sorted by channel.
+inline void store_planes(__m128i columns_0, __m128i columns_4, __m128i columns_8, __m128i columns_12,
+                         std::uint8_t* plane_0, std::uint8_t* plane_1, std::uint8_t* plane_2) {
     const __m128i planes_01_low = _mm_unpacklo_epi32(columns_0, columns_4);
     const __m128i planes_01_high = _mm_unpacklo_epi32(columns_8, columns_12);
     const __m128i plane_2_low = _mm_unpackhi_epi32(columns_0, columns_4);
@@ -161,6 +157,16 @@ inline void pick_group(const std::uint8_t* source, const std::int32_t* offsets, 
     _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_0), _mm_unpacklo_epi64(planes_01_low, planes_01_high));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_1), _mm_unpackhi_epi64(planes_01_low, planes_01_high));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_2), _mm_unpacklo_epi64(plane_2_low, plane_2_high));
+}
+
+/// 16 columns of three planes, each column one source pixel.
+inline void pick_group(const std::uint8_t* source, const std::int32_t* offsets, std::uint8_t* plane_0,
+                       std::uint8_t* plane_1, std::uint8_t* plane_2) {
+    const __m128i columns_0 = load_4_pixels(source, offsets);
+    const __m128i columns_4 = load_4_pixels(source, offsets + 4);
+    const __m128i columns_8 = load_4_pixels(source, offsets + 8);
+    const __m128i columns_12 = load_4_pixels(source, offsets + 12);
+    store_planes(columns_0, columns_4, columns_8, columns_12, plane_0, plane_1, plane_2);
 }
 
 /// The same where each column is every third source pixel, as in 1080p -> 640: 16 bytes hold two of them, and end no
@@ -180,13 +186,7 @@ inline void pick_thirds(const std::uint8_t* source, std::uint8_t* plane_0, std::
     const __m128i columns_4 = _mm_unpacklo_epi16(pair(2), pair(3));
     const __m128i columns_8 = _mm_unpacklo_epi16(pair(4), pair(5));
     const __m128i columns_12 = _mm_unpacklo_epi16(pair(6), pair(7));
-    const __m128i planes_01_low = _mm_unpacklo_epi32(columns_0, columns_4);
-    const __m128i planes_01_high = _mm_unpacklo_epi32(columns_8, columns_12);
-    const __m128i plane_2_low = _mm_unpackhi_epi32(columns_0, columns_4);
-    const __m128i plane_2_high = _mm_unpackhi_epi32(columns_8, columns_12);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_0), _mm_unpacklo_epi64(planes_01_low, planes_01_high));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_1), _mm_unpackhi_epi64(planes_01_low, planes_01_high));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(plane_2), _mm_unpacklo_epi64(plane_2_low, plane_2_high));
+    store_planes(columns_0, columns_4, columns_8, columns_12, plane_0, plane_1, plane_2);
 }
 #endif
 
