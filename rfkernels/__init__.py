@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import version
+from pathlib import Path
+from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
 from rfkernels.errors import (
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from rfkernels import builder, ops, schema
     from rfkernels.images import ImageOptions
     from rfkernels.tasks.loading import load
+
+# Python started in a clone finds the source folder before the installed package, but not what installing adds to it:
+# the compiled module, `models` and `benchmarks`. They are then taken from there.
+if not (Path(__file__).parent / "models").is_dir():
+    __path__ = extend_path(__path__, __name__)
 
 __version__ = version("rfkernels")
 

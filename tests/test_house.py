@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,14 @@ def test_rooms_name_only_their_own_packages(room):
     for path in files_of(room):
         named = {module.split(".")[0] for module in imported_modules(path)} & KNOWN_PACKAGES
         assert named <= OUTSIDE[room], f"{path.relative_to(ROOT)} imports {sorted(named - OUTSIDE[room])}"
+
+
+def test_python_started_in_a_clone_finds_the_installed_parts():
+    program = (
+        "import numpy, rfkernels, rfkernels.benchmarks.ops, rfkernels.models\n"
+        "rfkernels.ops.letterbox(numpy.zeros((4, 4, 3), numpy.uint8), size=(8, 8))\n"
+        "print(rfkernels.__file__)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert Path(run.stdout.strip()) == ROOT / "rfkernels" / "__init__.py"

@@ -14,7 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
     parser.add_argument("what", choices=("ops", "pipeline"), help="the kernels one by one, or image to response")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--repeats", type=int, default=200, help="timed calls of each (default: 200)")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=200,
+        help="timed calls of each (default: 200); the pipeline rounds up to blocks of 20",
+    )
     parser.add_argument("--threads", type=int, default=2, help="pipeline: CPU threads of each engine (default: 2)")
     parser.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="pipeline: of our engine (default: auto)"

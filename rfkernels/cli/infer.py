@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--convention", choices=("v2", "ultralytics"), help="whose numbers to give (default: the model's)"
     )
     parser.add_argument(
-        "--output", metavar="PICTURE", help="the annotated picture: .png, .jpg or .webp; a folder for several images"
+        "-o",
+        "--output",
+        metavar="PICTURE",
+        help="the annotated picture: .png, .jpg or .webp; a folder for several images",
     )
     parser.add_argument(
         "--format", choices=("json", "table"), default="json", help="of what is printed (default: json)"

@@ -30,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The process's exit code: 0, or 2 after an error, of which one line on standard error says what to do.
     """
-    parsed = _make_parser().parse_args(arguments)
+    parser = _make_parser()
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # argparse's own words for it, but with the help of the command that does not know them.
+        parser.prog += f" {parsed.command}"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         module = importlib.import_module(f"rfkernels.cli.{parsed.command}")
         if sys.stdout is None:

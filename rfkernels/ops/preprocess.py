@@ -23,7 +23,8 @@ Contrast: TypeAlias = Literal["stretching", "histogram_equalization", "adaptive_
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
 
 #: uint8 [height, width] or [height, width, 1 | 3 | 4]: a NumPy array, or anything on the CPU that has `__dlpack__`,
-#: `__array_interface__` or `__array__`.
+#: `__array_interface__` or `__array__`. Channels are taken in the order they have: blue first from OpenCV, red first
+#: in a Pillow image.
 Image: TypeAlias = Any
 
 _NO_MEAN = (0.0, 0.0, 0.0)
@@ -314,7 +315,11 @@ def as_image(image: Image) -> NDArray[Any]:
     if hasattr(image, "__dlpack__"):
         array: NDArray[Any] = np.from_dlpack(image)
         return array
-    return np.asarray(image)
+    converted = np.asarray(image)
+    if converted.dtype.kind in "OUS":
+        pixels = "; its pixels are one" if hasattr(image, "pixels") else ""
+        raise ValueError(f"an image is a {type(image).__name__}; give an array, uint8 [height, width, 3]{pixels}")
+    return converted
 
 
 def _normalization(

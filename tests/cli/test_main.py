@@ -271,6 +271,20 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(capsys):
     assert "rfkernels infer --help" in message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [("infer m.onnx a.jpg -x b.png", "infer"), ("build w.pt -o m.onnx --imgsz 640 480", "build")],
+)
+def test_an_unknown_argument_leads_to_the_help_of_its_command(arguments, command, capsys):
+    with pytest.raises(SystemExit) as exit_code:
+        main(arguments.split())
+    assert exit_code.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "unrecognized arguments" in error
+    assert error.endswith(f"see rfkernels {command} --help\n")
+
+
 def test_a_table_shows_names_as_they_are_and_cuts_no_figure(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     names = ["\\[b]:cat:", "a\x1b[2Jb", "name " * 20]

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rfkernels import ops, reference
+from rfkernels.images import Image
 from rfkernels.reference import preprocess as definition
 
 AWKWARD_SHAPES = [
@@ -562,3 +563,10 @@ def test_wrong_contrast_and_grayscale_arguments_are_refused():
         ops.contrast(IMAGE[:0], kind="stretching")
     with pytest.raises(ValueError, match="sides must be 1 to"):
         ops.grayscale(np.zeros((0, 1 << 62), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("image", ["street.jpg", b"bytes", Image(np.zeros((4, 4, 3), np.uint8), "bgr"), None])
+def test_what_is_no_array_is_named(image):
+    for call in (lambda: ops.letterbox(image, size=(8, 8)), lambda: ops.grayscale(image)):
+        with pytest.raises(ValueError, match=f"an image is a {type(image).__name__}; give an array, uint8"):
+            call()
