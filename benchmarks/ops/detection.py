@@ -23,6 +23,7 @@ from rfkernels.benchmarks.harness import Row, measure_in_turns, memcpy_gigabytes
 from rfkernels import ops
 
 _CLASS_COUNT = 80
+_FEW_CLASSES = 20
 _STRIDES = (8, 16, 32)
 _SIZE = 640
 _GRIDS = [(_SIZE // stride, _SIZE // stride) for stride in _STRIDES]
@@ -58,6 +59,7 @@ class _Scene:
     planes: Heads
     anchors: Heads  # the same, anchor by anchor in memory
     halves: list[tuple[NDArray[np.uint16], NDArray[np.uint16]]]  # those in bfloat16, as an engine in bf16 gives them
+    few_classes: list[NDArray[np.uint16]]  # the logits of the first 20 classes alone
     candidates: ops.Candidates  # of the bfloat16 logits
     candidate_bins: list[FloatArray]  # for each level the bins [n, 64] of its candidates
     prediction: FloatArray  # [1, 84, 8400]
@@ -100,6 +102,7 @@ def _scene(rng: np.random.Generator, candidates: int, *, clustered: bool) -> _Sc
     corners = np.concatenate([centres - sizes / 2, centres + sizes / 2]).T.astype(np.float32)
     anchors = [(_anchor_by_anchor(box), _anchor_by_anchor(classes)) for box, classes in planes]
     halves = [(_bfloat16_bits(box), _bfloat16_bits(classes)) for box, classes in anchors]
+    few_classes = [_bfloat16_bits(_anchor_by_anchor(classes[:, :_FEW_CLASSES])) for _, classes in planes]
     (found,) = ops.select_candidates([classes for _, classes in halves], confidence=_CONFIDENCE)
     every_bin = np.concatenate([box.reshape(64, -1) for box, _ in planes], axis=1)
     bins = np.ascontiguousarray(every_bin[:, found.anchor_indices].T)
@@ -122,7 +125,7 @@ def _scene(rng: np.random.Generator, candidates: int, *, clustered: bool) -> _Sc
         }
         tensors = {name: torch.from_numpy(array) for name, array in (arrays | others).items()}
     candidate_bins = np.split(bins, np.cumsum(found.level_counts)[:-1])
-    return _Scene(planes, anchors, halves, found, candidate_bins, **arrays, tensors=tensors)
+    return _Scene(planes, anchors, halves, few_classes, found, candidate_bins, **arrays, tensors=tensors)
 
 
 def _anchor_centres() -> FloatArray:
@@ -160,13 +163,13 @@ def _torchvision() -> Peer:
     return name, run
 
 
-def _torch_selection() -> Peer:
+def _torch_selection(class_count: int = _CLASS_COUNT) -> Peer:
     name = "torch max, sigmoid, nonzero"
     if importlib.util.find_spec("torch") is None:
         return name, None
 
     def run(scene: _Scene) -> object:
-        logits, class_ids = scene.tensors["logits"][0].max(0)
+        logits, class_ids = scene.tensors["logits"][0, :class_count].max(0)
         scores = logits.sigmoid()
         chosen = (scores > _CONFIDENCE).nonzero()[:, 0]
         return chosen, scores[chosen], class_ids[chosen]
@@ -223,6 +226,9 @@ def rows(*, repeats: int = 60) -> list[Row]:
     def select(scene: _Scene) -> object:
         return ops.select_candidates([classes for _, classes in scene.halves], confidence=_CONFIDENCE)
 
+    def select_of_few(scene: _Scene) -> object:
+        return ops.select_candidates(scene.few_classes, confidence=_CONFIDENCE)
+
     def decode(scene: _Scene) -> object:
         return ops.detect_from_candidates(
             [scene.candidates], [scene.candidate_bins], *where, grids=_GRIDS, iou_threshold=_IOU_THRESHOLD
@@ -240,6 +246,13 @@ def rows(*, repeats: int = 60) -> list[Row]:
         ("heads NHWC, 100 candidates", anchors, few, scores_bytes + 100 * 64 * 4, _ultralytics()),
         ("heads NHWC bf16, 100 candidates", halves, few, scores_bytes // 2 + 100 * 64 * 2, _ultralytics()),
         ("select NHWC bf16, 100 candidates", select, few, scores_bytes // 2, _torch_selection()),
+        (
+            "select NHWC bf16, 20 classes",
+            select_of_few,
+            few,
+            _FEW_CLASSES * _ANCHORS * 2,
+            _torch_selection(_FEW_CLASSES),
+        ),
         ("candidates to boxes, 100", decode, few, 100 * 64 * 4, _torch_decoding()),
         ("candidates to boxes, 2000", decode, spread, 2000 * 64 * 4, _torch_decoding()),
         ("heads NCHW, 2000 candidates", planes, spread, scores_bytes + 2000 * 64 * 4, _ultralytics()),

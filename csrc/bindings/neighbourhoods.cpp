@@ -41,6 +41,7 @@ void bind_neighbourhoods(py::module_& module) {
                                       std::to_string(counts.size()) + ", outer " + std::to_string(outer.size()) +
                                       ", inner " + std::to_string(inner.size()) + "; give one of each for every grid");
             }
+            if (row_counts.ndim() != 1) throw py::value_error("row_counts must have one axis");
             std::vector<FeatureGrid> grids;
             std::vector<Neighbourhoods> results(given.size());
             // Kept here: without the interpreter's lock another thread may empty the lists.

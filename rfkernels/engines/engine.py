@@ -92,7 +92,7 @@ class Engine(Protocol):
 
     @property
     def sparse_outputs(self) -> tuple[TensorSpecification, ...]:
-        """Outputs that `Session.run_sparse` computes at chosen pixels, in the order asked for; none, or all of them."""
+        """Outputs that `Session.run_sparse` computes at chosen pixels: all asked for, in that order, or none."""
 
     @property
     def description(self) -> Mapping[str, str]:

@@ -48,7 +48,7 @@ class OpenVINOOptions:
             in arrays of uint16 that hold its bits, as `rfkernels.ops` writes and reads them. False: float32, whatever
             the precision.
         sparse_outputs: names of outputs that are to be computed at chosen pixels only, by `Session.run_sparse`. They
-            are then `Engine.sparse_outputs`, or, where one of them is no branch such as YOLOv8's, all of them
+            are then `Engine.sparse_outputs`; where one of them is not there, or no branch such as YOLOv8's, all are
             `Engine.outputs` as ever.
     """
 

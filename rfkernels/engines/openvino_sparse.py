@@ -7,6 +7,7 @@ be, a branch is three multiplications of matrices: the neighbourhoods of the pix
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ _SHAPE_OF_BRANCH = ((3, True), (3, True), (1, False))
 _TAPS = 9
 # OpenVINO prepares itself for every number of rows that it has not met: two milliseconds and more. Rows are therefore
 # added, up to a half more, so that there are few numbers; those up to 1,024 are met before the first request.
+_FEW_ROWS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+_STEP_OF_MANY_ROWS = 512
 _MOST_ROWS_PREPARED = 1024
-_ROW_COUNTS = np.array([16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, *range(1024, 1 << 16, 512)], np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def cut_branches(network: openvino.Model, names: Sequence[str]) -> list[SparseBr
 
     Returns:
         The branches cut off, in the order of the names; none, and the network as it was, where any of them has another
-        shape.
+        shape or is not there.
     """
     found: list[tuple[openvino.Node, SparseBranch, openvino.Output]] = []
     for result in network.get_results():
@@ -72,6 +74,8 @@ def cut_branches(network: openvino.Model, names: Sequence[str]) -> list[SparseBr
         if branch is None:
             return []
         found.append((result, branch, feature))
+    if len(found) != len(names):
+        return []
     found.sort(key=lambda cut: names.index(cut[1].name))
     for result, branch, feature in found:
         network.remove_result(result)
@@ -241,6 +245,7 @@ class SparseSession:
         self.seconds_in_runtime = 0.0
         self._branches = branches
         self._pixel_counts = [branch.height * branch.width for branch in branches]
+        self._row_counts = numbers_of_rows(max(self._pixel_counts))
         # Room for all rows that a branch can be asked for: a request fills the beginning, and is told its length.
         # Handing over other memory would cost the request eight times as much as that.
         self._outer = [self._lend_rows(3 * index + 1, count) for index, count in enumerate(self._pixel_counts)]
@@ -273,15 +278,31 @@ class SparseSession:
         See `rfkernels.engines.Session.run_sparse`.
         """
         self.seconds_in_runtime = 0.0
-        self._place(pixels, counts, image)
+        counts = self._checked(pixels, counts)
         if len(pixels) == 0:
             return [np.empty((0, branch.channels), np.float32) for branch in self._branches]
+        self._place(pixels, counts, image)
         outputs = self._infer()
         return [values[:count] for values, count in zip(outputs, counts, strict=True)]
 
+    def _checked(self, pixels: NDArray[Any], counts: Sequence[int]) -> list[int]:
+        """The counts; memory is lent for as many rows as they say."""
+        if pixels.ndim != 1:
+            raise InvalidArgumentError(f"pixels have shape {pixels.shape}; give [n]")
+        try:
+            read = [operator.index(count) for count in counts]
+        except TypeError:
+            read = []
+        if len(read) != len(self._branches) or min(read) < 0 or sum(read) != len(pixels):
+            names = ", ".join(branch.name for branch in self._branches)
+            raise InvalidArgumentError(
+                f"counts is {counts}; give how many of the {len(pixels)} pixels belong to {names}"
+            )
+        return read
+
     def prepare(self) -> None:
         """Let OpenVINO meet the numbers of rows that requests will ask for; it keeps what it makes of them for all."""
-        for rows in _ROW_COUNTS[_ROW_COUNTS <= _MOST_ROWS_PREPARED].tolist():
+        for rows in self._row_counts[self._row_counts <= _MOST_ROWS_PREPARED].tolist():
             for lent in self._outer + self._inner:
                 lent.array[...] = 0
                 lent.shorten(min(rows, len(lent.array)))
@@ -301,11 +322,6 @@ class SparseSession:
         """Tell the request which rows every branch is to be computed for."""
         if pixels.dtype != np.int32 or not (pixels.flags.c_contiguous and pixels.flags.aligned):
             pixels = _as_int32(pixels)
-        if len(counts) != len(self._branches):
-            raise InvalidArgumentError(
-                f"counts has {len(counts)} entries; give how many pixels belong to each of "
-                + ", ".join(branch.name for branch in self._branches)
-            )
         for index, count in enumerate(counts):
             if count > len(self._inner[index].array):  # a pixel may be asked for twice
                 self._inner[index] = self._lend_rows(3 * index + 2, count)
@@ -316,7 +332,7 @@ class SparseSession:
                 self._grids[image],
                 [lent.array for lent in self._outer],
                 [lent.array for lent in self._inner],
-                _ROW_COUNTS,
+                self._row_counts,
             )
         except ValueError as error:
             message = str(error)
@@ -328,9 +344,15 @@ class SparseSession:
             self._inner[index].shorten(inner_count)
 
 
+def numbers_of_rows(most: int) -> NDArray[np.int64]:
+    """Those that OpenVINO is to meet, ascending, the last of them not below `most`."""
+    many = range(_MOST_ROWS_PREPARED, most + _STEP_OF_MANY_ROWS, _STEP_OF_MANY_ROWS)
+    return np.array([*_FEW_ROWS, *many], np.int64)
+
+
 def _as_int32(pixels: NDArray[Any]) -> NDArray[np.int32]:
-    if pixels.ndim != 1 or (len(pixels) and not np.issubdtype(pixels.dtype, np.integer)):
-        raise InvalidArgumentError(f"pixels are {pixels.dtype} {pixels.shape}; give whole numbers [n]")
-    if len(pixels) and not (pixels.min() >= 0 and pixels.max() < 2**31):
+    if not np.issubdtype(pixels.dtype, np.integer):
+        raise InvalidArgumentError(f"pixels are {pixels.dtype}; give whole numbers")
+    if not (pixels.min() >= 0 and pixels.max() < 2**31):
         raise InvalidArgumentError(f"pixels reach from {pixels.min()} to {pixels.max()}; give int32 from 0")
     return np.require(pixels, np.int32, ("C_CONTIGUOUS", "ALIGNED"))

@@ -65,12 +65,17 @@ def neighbourhoods(
         )
     outer, inner = [], []
     for index, (grid, count) in enumerate(zip(grids, counts, strict=True)):
+        if len(grid) != len(FeatureGrid._fields):
+            raise ValueError(f"grids[{index}] is {grid!r}; give a FeatureGrid")
         height, width, first_row, outside_row = whole_numbers(f"grids[{index}]", grid)
+        # Before memory is asked for.
+        if not (height >= 1 and width >= 1 and height * width <= _HIGHEST_ROW):
+            raise ValueError(f"grids[{index}] is {height} x {width}; give sides from 1, and less than 2^31 pixels")
         if not (0 <= first_row <= _HIGHEST_ROW and 0 <= outside_row <= _HIGHEST_ROW):
             raise ValueError(
                 f"grids[{index}] has first_row {first_row} and outside_row {outside_row}; give rows from 0 to 2^31 - 2"
             )
-        pixel_count = max(0, height * width)
+        pixel_count = height * width
         outer.append(np.empty((_most_rows(min(9 * count, pixel_count), pixel_count, row_counts), 9), np.int32))
         inner.append(np.empty((_most_rows(count, max(count, pixel_count), row_counts), 9), np.int32))
     written = _native.write_neighbourhoods(wanted, counts, grids, outer, inner, np.array(row_counts, np.int64))

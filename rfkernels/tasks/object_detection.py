@@ -81,7 +81,7 @@ class ObjectDetectionModel:
 
     Raises:
         ModelFileError: the network's inputs and outputs are not those that the metadata describe.
-        InvalidArgumentError: the engine computes some boxes at chosen pixels only, but not all, or in another order.
+        InvalidArgumentError: the engine computes other outputs at chosen pixels than all boxes in the order of levels.
     """
 
     def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:

@@ -9,6 +9,7 @@
 
 #include "check.h"
 #include "ops/detection/detection_arithmetic.h"
+#include "ops/detection/kernels.h"
 #include "rfkernels/detection.h"
 #include "rfkernels/instruction_set.h"
 
@@ -123,6 +124,56 @@ void test_heads() {
                 CHECK(equal(detect(class_count, size[0], size[1], true, false), first));
                 CHECK(equal(detect(class_count, size[0], size[1], false, true), first));
                 CHECK(equal(detect(class_count, size[0], size[1], true, true), first));
+            }
+        }
+    }
+    CHECK(force_instruction_set("auto").ok());
+}
+
+/// The kernel alone, by its definition: float32 and bfloat16, around a gate, classes contiguous.
+void test_selection() {
+    std::mt19937 random(21);
+    const std::int64_t anchor_count = 37;
+    const auto bits_of = [](float value) { return bits_as<std::uint32_t>(value) >> 16U; };
+    for (const float gate : {0.0f, -0.0f, 1.5f, -1.5f, -0.405f, 1e-38f, -3e38f, INFINITY, -INFINITY}) {
+        for (std::int64_t class_count = 1; class_count <= 70; ++class_count) {
+            const std::size_t size = static_cast<std::size_t>(anchor_count * class_count);
+            std::vector<std::uint16_t> halves(size);
+            std::vector<float> values(size);
+            for (std::size_t i = 0; i < size; ++i) {
+                // Mostly about the gate, below it as a rule; some of anything, NaN among them.
+                const std::uint32_t near = bits_of(gate) + random() % 5 - 2;
+                const std::uint32_t below = bits_of(-3e38f) + random() % 2;
+                const std::uint32_t choice = random() % 64;
+                const std::uint32_t bits = choice == 0 ? random() : choice == 1 ? near : below;
+                halves[i] = static_cast<std::uint16_t>(bits);
+                values[i] = from_bfloat16(halves[i]);
+            }
+            for (const InstructionSet instruction_set : supported_instruction_sets()) {
+                CHECK(force_instruction_set(name_of(instruction_set)).ok());
+                DetectionKernels kernels;
+                CHECK(detection_kernels(&kernels).ok());
+                SelectedAnchors wide;
+                SelectedAnchors narrow;
+                kernels.select_candidates({values.data(), DataType::kFloat32, 1, class_count, class_count}, 0,
+                                          static_cast<int>(anchor_count), gate, &wide);
+                kernels.select_candidates({halves.data(), DataType::kBfloat16, 1, class_count, class_count}, 0,
+                                          static_cast<int>(anchor_count), gate, &narrow);
+                int next = 0;
+                for (std::int64_t anchor = 0; anchor < anchor_count; ++anchor) {
+                    const float* logits = values.data() + anchor * class_count;
+                    float greatest = -INFINITY;
+                    for (std::int64_t c = 0; c < class_count; ++c)
+                        greatest = logits[c] > greatest ? logits[c] : greatest;
+                    if (!(greatest > gate)) continue;
+                    const auto first = std::find(logits, logits + class_count, greatest) - logits;
+                    for (const SelectedAnchors* found : {&wide, &narrow}) {
+                        CHECK(next < found->count && found->anchors[next] == anchor && found->classes[next] == first &&
+                              found->values[next] == greatest);
+                    }
+                    ++next;
+                }
+                CHECK(wide.count == next && narrow.count == next);
             }
         }
     }
@@ -339,6 +390,7 @@ void test_arithmetic() {
 int main() {
     test_arithmetic();
     test_heads();
+    test_selection();
     test_two_steps();
     test_decoded();
     test_impossible_shapes();

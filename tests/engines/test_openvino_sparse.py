@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.engines.openvino import supported_precisions
-from rfkernels.engines.openvino_sparse import _ROW_COUNTS, SparseBranch, SparseSession, branches_network
+from rfkernels.engines.openvino_sparse import SparseBranch, SparseSession, branches_network, numbers_of_rows
 from rfkernels.engines.silent_openvino import openvino
 from rfkernels.errors import EngineError, InvalidArgumentError
 from rfkernels.reference.bfloat16 import to_bfloat16
@@ -156,22 +156,42 @@ def test_pixels_and_images_that_are_not_there(engines):
             (np.roll(every, 6), "pixels of box_8 has 120; give numbers from 0 to 95"),
             (np.r_[every[:120], 126, every[121:]], "pixels of box_32 has 126; give numbers from 120 to 125"),
             (np.r_[every[:96], 95, every[97:]], "pixels of box_16 has 95; give numbers from 96 to 119"),
-            (np.array([1.5] * 126), "pixels are float64 .* give whole numbers"),
-            (every.reshape(2, 63), r"pixels are int64 \(2, 63\); give whole numbers"),
-            (every[:-1], "counts add up to n"),
+            (np.array([1.5] * 126), "pixels are float64; give whole numbers"),
+            (every.reshape(2, 63), r"pixels have shape \(2, 63\)"),
+            (every[:-1], "of the 125 pixels"),
         ):
             with pytest.raises(InvalidArgumentError, match=message):
                 session.run_sparse(wrong, counts)
-        for wrong in ([126], [96, 24, 6, 0]):
-            with pytest.raises(InvalidArgumentError, match=r"counts has . entries; .* box_8, box_16, box_32"):
+        held = [lent.array.nbytes for lent in session._sparse._inner]
+        for wrong in (
+            [126],
+            [96, 24, 6, 0],
+            [98, 30, -2],
+            [10**9, 0, 0],
+            [2**70, 0, 0],
+            [96.0, 24, 6],
+            [None, 24, 6],
+            [],
+        ):
+            with pytest.raises(
+                InvalidArgumentError, match=r"counts is \[.*of the 126 pixels belong to box_8, box_16, box_32"
+            ):
                 session.run_sparse(every, wrong)
-        with pytest.raises(InvalidArgumentError, match="counts add up to n"):
-            session.run_sparse(every, [98, 30, -2])
+            with pytest.raises(InvalidArgumentError, match=r"counts is \[.*of the 0 pixels"):
+                session.run_sparse(every[:0], wrong)
+        assert [lent.array.nbytes for lent in session._sparse._inner] == held
         for image in (-1, 1):
             with pytest.raises(InvalidArgumentError, match=f"image is {image}; the session holds a batch of 1"):
                 session.run_sparse(every, counts, image)
         with pytest.raises(EngineError, match="no sparse outputs"):
             other.run_sparse(every, counts)
+
+
+@pytest.mark.parametrize("names", [("box_8", "nope"), ("box_8", "box_8"), ("nope",)])
+def test_sparse_outputs_are_all_that_were_asked_for_or_none(small_model_path, names):
+    engine = OpenVINOEngine(small_model_path, OpenVINOOptions(cache_directory=False, sparse_outputs=names))
+    assert engine.sparse_outputs == ()
+    assert {tensor.name for tensor in engine.outputs} >= set(BOXES)
 
 
 def test_sparse_outputs_come_in_the_order_asked_for(small_model_path, rng):
@@ -325,11 +345,14 @@ def test_what_is_no_such_branch_stays_whole(tmp_path, rng, change):
 
 
 def test_few_numbers_of_rows_are_ever_asked_for():
-    rounded = [int(_ROW_COUNTS[count <= _ROW_COUNTS].min()) for count in range(6401)]
-    assert all(count <= up <= max(16, 1.5 * count) for count, up in enumerate(rounded))
-    assert sorted(set(rounded))[:8] == [16, 24, 32, 48, 64, 96, 128, 192]
-    assert len(set(rounded)) == 24
-    assert _ROW_COUNTS.tolist() == sorted(set(_ROW_COUNTS.tolist()))
+    for most in (6400, 102_400):
+        allowed = numbers_of_rows(most)
+        rounded = [int(allowed[count <= allowed].min()) for count in range(most + 1)]
+        assert all(count <= up <= max(16, 1.5 * count) for count, up in enumerate(rounded))
+        assert sorted(set(rounded))[:8] == [16, 24, 32, 48, 64, 96, 128, 192]
+        assert len(set(rounded)) == 12 + (most - 512) // 512 + (most % 512 > 0)
+        assert allowed.tolist() == sorted(set(allowed.tolist()))
+    assert numbers_of_rows(3).tolist() == [*numbers_of_rows(6400)[:12]]
 
 
 def test_rows_are_added_up_to_few_numbers(engines, rng, monkeypatch):

@@ -123,6 +123,9 @@ def test_two_convolutions_at_a_few_pixels(rng):
         ({"grid": (3, 4, -1, 12)}, r"grids\[0\] has first_row -1"),
         ({"grid": (3, 4, 2**31 - 3, 12)}, r"grids\[0\] has first_row 2147483645"),
         ({"grid": (3, 4, 0, 2**31)}, r"grids\[0\] has .* outside_row 2147483648"),
+        ({"grid": (2**31, 2, 0, 12), "row_counts": [2**62]}, r"grids\[0\] is 2147483648 x 2"),
+        ({"grid": (3, 4, 0)}, r"grids\[0\] is \(3, 4, 0\); give a FeatureGrid"),
+        ({"grid": (3, 4, 0, 12, 1)}, r"grids\[0\] is \(3, 4, 0, 12, 1\); give a FeatureGrid"),
         ({"row_counts": [16, 8]}, "row_counts are not in ascending order"),
         ({"row_counts": [2**64]}, r"row_counts\[0\] is 18446744073709551616"),
     ],
@@ -162,6 +165,9 @@ def test_memory_that_does_not_hold_them_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             write(*wrong)
+    for row_counts in (np.array(4), np.array([[2, 4]])):
+        with pytest.raises(ValueError, match="row_counts must have one axis"):
+            _native.write_neighbourhoods(pixels, [1], [grid], [outer], [inner], row_counts)
     inner.flags.writeable = False
     with pytest.raises(ValueError, match="inner is read-only"):
         write(outer, inner)

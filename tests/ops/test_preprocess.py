@@ -71,6 +71,28 @@ def test_whole_scales_pick_pixels(instruction_set, rng, scale, channels):
         np.testing.assert_array_equal(actual[0].transpose(1, 2, 0), expected)
 
 
+@pytest.mark.parametrize("ratio", [2.9, 2.99, 3.0, 3.1])
+def test_pixels_picked_at_uneven_steps(instruction_set, rng, ratio):
+    # Past 2^23 a float32 has no fraction: no pixel is a mixture, and the steps from one to the next differ.
+    width = 2**24 - 5
+    image = random_image(rng, 1, width)
+    resized_width = int(width / ratio)
+    placement = ops.Placement(
+        crop=ops.Rectangle(x=0, y=0, width=width, height=1),
+        resized_width=resized_width,
+        resized_height=1,
+        left=-(resized_width - 60),
+        top=0,
+        scale_x=1.0,
+        scale_y=1.0,
+    )
+    actual = ops.preprocess([image], [placement], size=(1, 60), dtype="uint8")
+    step = 1.0 / (resized_width / width)
+    positions = ((np.arange(resized_width - 60, resized_width) + 0.5) * step - 0.5).astype(np.float32)
+    picked = np.minimum(np.floor(positions).astype(np.int64), width - 1)
+    np.testing.assert_array_equal(actual[0, :, 0].T, image[0, picked])
+
+
 def test_a_grey_image_may_have_two_axes(rng):
     image = random_image(rng, 50, 41, 1)
     np.testing.assert_array_equal(ops.letterbox(image[:, :, 0], size=CANVAS), ops.letterbox(image, size=CANVAS))

@@ -7,6 +7,8 @@ namespace RFK_VARIANT {
 namespace {
 
 constexpr float kLowest = -__builtin_inff();
+/// So many values of neighbouring anchors are looked at together, where an anchor has half of them at most.
+constexpr std::int64_t kValuesTogether = 96;
 
 inline void append(std::int64_t anchor, std::int32_t class_id, float value, SelectedAnchors* selected) {
     selected->anchors[selected->count] = static_cast<std::int32_t>(anchor);
@@ -99,12 +101,9 @@ void select_planes(const Values<Element>& values, std::int64_t first_anchor, int
     for (int anchor = whole; anchor < anchor_count; ++anchor) select_one(values, first_anchor + anchor, gate, selected);
 }
 
-/// What a value must exceed, in the form that it is compared in.
+/// What a value must exceed, in the forms that it is compared in.
 template <typename Element>
-struct Gate;
-
-template <>
-struct Gate<float> {
+struct Gate {
     explicit Gate(float gate) : value(gate), lanes(broadcast(gate)) {}
 
     float value;
@@ -114,9 +113,8 @@ struct Gate<float> {
 /// The bits of the bfloat16 numbers above a gate are consecutive, counted modulo 2^16: from the gate's to 7FFF, or,
 /// where it is negative, from 0 on through 8000, which is -0, to the gate's. Moved so that the last is 7FFF, they are
 /// the greatest int16 there are. A NaN may be among them, and so may the gate itself.
-template <>
-struct Gate<Bfloat16> {
-    explicit Gate(float gate) : value(gate) {
+struct ShortGate : Gate<Bfloat16> {
+    explicit ShortGate(float gate) : Gate<Bfloat16>(gate) {
         const auto upper = static_cast<std::int32_t>(bits_as<std::uint32_t>(gate) >> 16U);
         const bool is_negative = upper >= 0x8000;
         const auto to_last = static_cast<std::uint16_t>(is_negative ? 0x7FFF - upper : 0);
@@ -127,13 +125,13 @@ struct Gate<Bfloat16> {
 
     Shorts moved(const Bfloat16* values) const { return bits_as<Shorts>(load_short_bits(values) + distance); }
 
-    float value;
     ShortBits distance;
     Shorts below;  ///< the greatest that does not pass
 };
 
-// Classes contiguous: no maximum is needed to see that none of them passes. True too for what `Gate` lets through.
-inline bool any_class_passes(const float* value, std::int64_t class_count, const Gate<float>& gate) {
+// Classes contiguous: no maximum is needed to see that none of them passes.
+template <typename Element>
+bool any_class_passes(const Element* value, std::int64_t class_count, const Gate<Element>& gate) {
     std::uint32_t passing = 0;
     std::int64_t class_id = 0;
     for (; class_id + kLanes <= class_count; class_id += kLanes)
@@ -146,17 +144,20 @@ inline bool any_class_passes(const float* value, std::int64_t class_count, const
     return passing != 0;
 }
 
-inline bool any_class_passes(const Bfloat16* value, std::int64_t class_count, const Gate<Bfloat16>& gate) {
-    if (class_count < kShortLanes) {
-        bool passing = false;
-        for (std::int64_t class_id = 0; class_id < class_count; ++class_id)
-            passing = passing || value[class_id] > gate.value;
-        return passing;
-    }
+// The same in half the instructions. True too for what `ShortGate` lets through.
+inline bool any_class_passes(const Bfloat16* value, std::int64_t class_count, const ShortGate& gate) {
+    if (class_count < kShortLanes) return any_class_passes<Bfloat16>(value, class_count, gate);
     Shorts greatest = gate.moved(value + class_count - kShortLanes);
     for (std::int64_t class_id = 0; class_id + kShortLanes <= class_count; class_id += kShortLanes)
         greatest = greater_of(gate.moved(value + class_id), greatest);
     return any_lane_greater(greatest, gate.below);
+}
+
+inline Gate<float> gate_for(const float*, float gate) {
+    return Gate<float>(gate);
+}
+inline ShortGate gate_for(const Bfloat16*, float gate) {
+    return ShortGate(gate);
 }
 
 // Classes contiguous, at least kLanes of them: the greatest, then the first class that has it, if it passes.
@@ -184,15 +185,24 @@ void select_among(const Values<Element>& values, std::int64_t first_anchor, int 
         select_planes(values, first_anchor, anchor_count, gate, selected);
         return;
     }
-    const Gate<Element> gates(gate);
+    const auto gates = gate_for(values.data, gate);
     const std::int64_t end = first_anchor + anchor_count;
-    for (std::int64_t anchor = first_anchor; anchor < end; ++anchor) {
-        const Element* value = values.data + anchor * values.anchor_step;
-        if (!any_class_passes(value, values.class_count, gates)) continue;
-        if (values.class_count >= kLanes) {
-            append_best_class(value, values.class_count, anchor, gate, selected);
-        } else {
-            select_one(values, anchor, gate, selected);
+    // Anchors of few classes that lie one behind the other are looked at together: few of them pass.
+    const bool are_few = values.class_count > 0 && 2 * values.class_count <= kValuesTogether;
+    const bool is_dense = values.anchor_step == values.class_count;
+    const std::int64_t together = are_few && is_dense ? kValuesTogether / values.class_count : 1;
+    for (std::int64_t first = first_anchor; first < end; first += together) {
+        const std::int64_t stop = first + together < end ? first + together : end;
+        const Element* group = values.data + first * values.anchor_step;
+        if (together > 1 && !any_class_passes(group, (stop - first) * values.class_count, gates)) continue;
+        for (std::int64_t anchor = first; anchor < stop; ++anchor) {
+            const Element* value = values.data + anchor * values.anchor_step;
+            if (!any_class_passes(value, values.class_count, gates)) continue;
+            if (values.class_count >= kLanes) {
+                append_best_class(value, values.class_count, anchor, gate, selected);
+            } else {
+                select_one(values, anchor, gate, selected);
+            }
         }
     }
 }

@@ -45,7 +45,9 @@ std::int64_t add_rows(std::int32_t* rows, std::int64_t count, std::int64_t capac
     const std::int64_t* end = row_counts.allowed + row_counts.count;
     const std::int64_t* least = std::lower_bound(row_counts.allowed, end, count);
     if (least == end) return count;
-    const std::int64_t wanted = std::min(*least, capacity);
+    // Read once and bounded: another thread of the caller may have written it since it was found.
+    const std::int64_t found = *least;
+    const std::int64_t wanted = std::max(count, std::min(found, capacity));
     std::fill(rows + count * kNeighbours, rows + wanted * kNeighbours, number);
     return wanted;
 }

@@ -22,7 +22,8 @@ constexpr std::int64_t kRowsAhead = 4;
 
 /// Asks for bytes [first, last] of a source row, into the second cache: the first has no room for rows not yet needed.
 /// (Inlined by force: GCC takes a call that only prefetches for one that does nothing, and drops it.)
-__attribute__((always_inline)) inline void prefetch(const std::uint8_t* ahead, std::int32_t first, std::int32_t last) {
+[[maybe_unused]] __attribute__((always_inline)) inline void prefetch(const std::uint8_t* ahead, std::int32_t first,
+                                                                     std::int32_t last) {
     for (std::int32_t byte = first; byte <= last; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);
 }
 
