@@ -130,50 +130,55 @@ void test_heads() {
     CHECK(force_instruction_set("auto").ok());
 }
 
-/// The kernel alone, by its definition: float32 and bfloat16, around a gate, classes contiguous.
-void test_selection() {
-    std::mt19937 random(21);
+/// The kernel alone, by its definition, on logits where the classes of an anchor are contiguous, and those of the next
+/// begin `anchor_step` further. Most logits are far below the gate, some about it, some anything, NaN among them.
+void check_selection(float gate, std::int64_t class_count, std::int64_t anchor_step, std::mt19937* random) {
     const std::int64_t anchor_count = 37;
     const auto bits_of = [](float value) { return bits_as<std::uint32_t>(value) >> 16U; };
-    for (const float gate : {0.0f, -0.0f, 1.5f, -1.5f, -0.405f, 1e-38f, -3e38f, INFINITY, -INFINITY}) {
-        for (std::int64_t class_count = 1; class_count <= 70; ++class_count) {
-            const std::size_t size = static_cast<std::size_t>(anchor_count * class_count);
-            std::vector<std::uint16_t> halves(size);
-            std::vector<float> values(size);
-            for (std::size_t i = 0; i < size; ++i) {
-                // Mostly about the gate, below it as a rule; some of anything, NaN among them.
-                const std::uint32_t near = bits_of(gate) + random() % 5 - 2;
-                const std::uint32_t below = bits_of(-3e38f) + random() % 2;
-                const std::uint32_t choice = random() % 64;
-                const std::uint32_t bits = choice == 0 ? random() : choice == 1 ? near : below;
-                halves[i] = static_cast<std::uint16_t>(bits);
-                values[i] = from_bfloat16(halves[i]);
-            }
-            for (const InstructionSet instruction_set : supported_instruction_sets()) {
-                CHECK(force_instruction_set(name_of(instruction_set)).ok());
-                DetectionKernels kernels;
-                CHECK(detection_kernels(&kernels).ok());
-                SelectedAnchors wide;
-                SelectedAnchors narrow;
-                kernels.select_candidates({values.data(), DataType::kFloat32, 1, class_count, class_count}, 0,
-                                          static_cast<int>(anchor_count), gate, &wide);
-                kernels.select_candidates({halves.data(), DataType::kBfloat16, 1, class_count, class_count}, 0,
-                                          static_cast<int>(anchor_count), gate, &narrow);
-                int next = 0;
-                for (std::int64_t anchor = 0; anchor < anchor_count; ++anchor) {
-                    const float* logits = values.data() + anchor * class_count;
-                    float greatest = -INFINITY;
-                    for (std::int64_t c = 0; c < class_count; ++c)
-                        greatest = logits[c] > greatest ? logits[c] : greatest;
-                    if (!(greatest > gate)) continue;
-                    const auto first = std::find(logits, logits + class_count, greatest) - logits;
-                    for (const SelectedAnchors* found : {&wide, &narrow}) {
-                        CHECK(next < found->count && found->anchors[next] == anchor && found->classes[next] == first &&
-                              found->values[next] == greatest);
-                    }
-                    ++next;
-                }
-                CHECK(wide.count == next && narrow.count == next);
+    const std::size_t size = static_cast<std::size_t>((anchor_count - 1) * anchor_step + class_count);
+    std::vector<std::uint16_t> halves(size);
+    std::vector<float> values(size);
+    for (std::size_t i = 0; i < size; ++i) {
+        const std::uint32_t near = bits_of(gate) + (*random)() % 5 - 2;
+        const std::uint32_t below = bits_of(-3e38f) + (*random)() % 2;
+        const std::uint32_t choice = (*random)() % 64;
+        const std::uint32_t bits = choice == 0 ? (*random)() : choice == 1 ? near : below;
+        const bool is_between = static_cast<std::int64_t>(i) % anchor_step >= class_count;
+        halves[i] = static_cast<std::uint16_t>(is_between ? below : bits);
+        values[i] = from_bfloat16(halves[i]);
+    }
+    DetectionKernels kernels;
+    CHECK(detection_kernels(&kernels).ok());
+    SelectedAnchors wide;
+    SelectedAnchors narrow;
+    kernels.select_candidates({values.data(), DataType::kFloat32, 1, anchor_step, class_count}, 0,
+                              static_cast<int>(anchor_count), gate, &wide);
+    kernels.select_candidates({halves.data(), DataType::kBfloat16, 1, anchor_step, class_count}, 0,
+                              static_cast<int>(anchor_count), gate, &narrow);
+    int next = 0;
+    for (std::int64_t anchor = 0; anchor < anchor_count; ++anchor) {
+        const float* logits = values.data() + anchor * anchor_step;
+        float greatest = -INFINITY;
+        for (std::int64_t c = 0; c < class_count; ++c) greatest = logits[c] > greatest ? logits[c] : greatest;
+        if (!(greatest > gate)) continue;
+        const auto first = std::find(logits, logits + class_count, greatest) - logits;
+        for (const SelectedAnchors* found : {&wide, &narrow}) {
+            CHECK(next < found->count && found->anchors[next] == anchor && found->classes[next] == first &&
+                  found->values[next] == greatest);
+        }
+        ++next;
+    }
+    CHECK(wide.count == next && narrow.count == next);
+}
+
+void test_selection() {
+    std::mt19937 random(21);
+    for (const InstructionSet instruction_set : supported_instruction_sets()) {
+        CHECK(force_instruction_set(name_of(instruction_set)).ok());
+        for (const float gate : {0.0f, -0.0f, 1.5f, -1.5f, -0.405f, 1e-38f, -3e38f, INFINITY, -INFINITY}) {
+            for (std::int64_t class_count = 1; class_count <= 70; ++class_count) {
+                check_selection(gate, class_count, class_count, &random);
+                check_selection(gate, class_count, class_count + 64, &random);
             }
         }
     }
