@@ -7,7 +7,6 @@ be, a branch is three multiplications of matrices: the neighbourhoods of the pix
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -250,6 +249,8 @@ class SparseSession:
         # Handing over other memory would cost the request eight times as much as that.
         self._outer = [self._lend_rows(3 * index + 1, count) for index, count in enumerate(self._pixel_counts)]
         self._inner = [self._lend_rows(3 * index + 2, count) for index, count in enumerate(self._pixel_counts)]
+        self._outer_arrays = [lent.array for lent in self._outer]
+        self._inner_arrays = [lent.array for lent in self._inner]
         # For each image of the batch the rows of its features: images lie one behind the other in each map, and one
         # row of zeros behind them all.
         batch = (len(features[0]) - 1) // self._pixel_counts[0]
@@ -278,27 +279,24 @@ class SparseSession:
         See `rfkernels.engines.Session.run_sparse`.
         """
         self.seconds_in_runtime = 0.0
-        counts = self._checked(pixels, counts)
-        if len(pixels) == 0:
-            return [np.empty((0, branch.channels), np.float32) for branch in self._branches]
-        self._place(pixels, counts, image)
-        outputs = self._infer()
-        return [values[:count] for values, count in zip(outputs, counts, strict=True)]
-
-    def _checked(self, pixels: NDArray[Any], counts: Sequence[int]) -> list[int]:
-        """The counts; memory is lent for as many rows as they say."""
         if pixels.ndim != 1:
             raise InvalidArgumentError(f"pixels have shape {pixels.shape}; give [n]")
         try:
-            read = [operator.index(count) for count in counts]
-        except TypeError:
-            read = []
-        if len(read) != len(self._branches) or min(read) < 0 or sum(read) != len(pixels):
+            # Before anything else: memory is lent for as many rows as they say.
+            fits = len(counts) == len(self._branches) and sum(counts) == len(pixels) and min(counts) >= 0
+            if fits and len(pixels) > 0:
+                self._place(pixels, counts, image)
+        except TypeError:  # they are no whole numbers
+            fits = False
+        if not fits:
             names = ", ".join(branch.name for branch in self._branches)
             raise InvalidArgumentError(
                 f"counts is {counts}; give how many of the {len(pixels)} pixels belong to {names}"
             )
-        return read
+        if len(pixels) == 0:
+            return [np.empty((0, branch.channels), np.float32) for branch in self._branches]
+        outputs = self._infer()
+        return [values[:count] for values, count in zip(outputs, counts, strict=True)]
 
     def prepare(self) -> None:
         """Let OpenVINO meet the numbers of rows that requests will ask for; it keeps what it makes of them for all."""
@@ -325,13 +323,14 @@ class SparseSession:
         for index, count in enumerate(counts):
             if count > len(self._inner[index].array):  # a pixel may be asked for twice
                 self._inner[index] = self._lend_rows(3 * index + 2, count)
+                self._inner_arrays[index] = self._inner[index].array
         try:
             written = _native.write_neighbourhoods(
                 pixels,
                 counts,
                 self._grids[image],
-                [lent.array for lent in self._outer],
-                [lent.array for lent in self._inner],
+                self._outer_arrays,
+                self._inner_arrays,
                 self._row_counts,
             )
         except ValueError as error:
