@@ -7,9 +7,8 @@ types; `rfkernels.builder` makes model files and is not needed to run them.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
-from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
 from rfkernels.errors import (
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
     from rfkernels.images import ImageOptions
     from rfkernels.tasks.loading import load
 
-# Python started in a clone finds the source folder before the installed package, but not what installing adds to it:
-# the compiled module, `models` and `benchmarks`. They are then taken from there.
+# Python started in a clone finds the source folder before the installed package, but not what installing adds to it.
+# `models` and `benchmarks` then come from the clone too, and the compiled module from where it is installed.
 if not (Path(__file__).parent / "models").is_dir():
-    __path__ = extend_path(__path__, __name__)
+    __path__ += [str(Path(__file__).parents[1]), str(distribution("rfkernels").locate_file("rfkernels"))]
 
 __version__ = version("rfkernels")
 

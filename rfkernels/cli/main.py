@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import rfkernels
 from rfkernels.cli.terminal import printable
@@ -67,10 +67,13 @@ class _Parser(argparse.ArgumentParser):
 
 def _make_parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    # Before the command or behind it; what stands behind does not undo what stands before.
+    debug: dict[str, Any] = {"action": "store_true", "help": "show the traceback of an error"}
+    common.add_argument("--debug", default=argparse.SUPPRESS, **debug)
     parser = _Parser(
         prog="rfkernels", description="Vision inference with the requests and responses of Roboflow's V2 API."
     )
+    parser.add_argument("--debug", **debug)
     parser.add_argument("--version", action="version", version=f"rfkernels {rfkernels.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in _COMMANDS.items():

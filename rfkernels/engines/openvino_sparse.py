@@ -7,6 +7,7 @@ be, a branch is three multiplications of matrices: the neighbourhoods of the pix
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def cut_branches(network: openvino.Model, names: Sequence[str]) -> list[SparseBr
         if branch is None:
             return []
         found.append((result, branch, feature))
-    if len(found) != len(names):
+    if sorted(cut[1].name for cut in found) != sorted(names):
         return []
     found.sort(key=lambda cut: names.index(cut[1].name))
     for result, branch, feature in found:
@@ -281,22 +282,21 @@ class SparseSession:
         self.seconds_in_runtime = 0.0
         if pixels.ndim != 1:
             raise InvalidArgumentError(f"pixels have shape {pixels.shape}; give [n]")
+        # Before anything else: memory is lent for as many rows as they say. NumPy's whole numbers would wrap in a sum.
         try:
-            # Before anything else: memory is lent for as many rows as they say.
-            fits = len(counts) == len(self._branches) and sum(counts) == len(pixels) and min(counts) >= 0
-            if fits and len(pixels) > 0:
-                self._place(pixels, counts, image)
-        except TypeError:  # they are no whole numbers
-            fits = False
-        if not fits:
+            read = list(map(operator.index, counts))
+        except TypeError:
+            read = []
+        if len(read) != len(self._branches) or sum(read) != len(pixels) or min(read) < 0:
             names = ", ".join(branch.name for branch in self._branches)
             raise InvalidArgumentError(
                 f"counts is {counts}; give how many of the {len(pixels)} pixels belong to {names}"
             )
         if len(pixels) == 0:
             return [np.empty((0, branch.channels), np.float32) for branch in self._branches]
+        self._place(pixels, read, image)
         outputs = self._infer()
-        return [values[:count] for values, count in zip(outputs, counts, strict=True)]
+        return [values[:count] for values, count in zip(outputs, read, strict=True)]
 
     def prepare(self) -> None:
         """Let OpenVINO meet the numbers of rows that requests will ask for; it keeps what it makes of them for all."""

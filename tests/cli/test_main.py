@@ -252,6 +252,14 @@ def test_debug_shows_the_traceback(photo, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--debug", "info", "no.onnx"], ["info", "--debug", "no.onnx"]])
+def test_debug_may_stand_before_the_command_or_behind_it(arguments, capsys):
+    assert main(arguments) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["info", "no.onnx"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_info_on_this_machine_and_on_a_model(small_model_path, capsys):
     assert main(["info"]) == 0
     assert "instruction sets" in capsys.readouterr().out

@@ -172,14 +172,20 @@ def test_pixels_and_images_that_are_not_there(engines):
             [96.0, 24, 6],
             [None, 24, 6],
             [],
+            # In NumPy's own width their sums would wrap to what fits.
+            np.array([65535, 1, 126], np.uint16),
+            np.array([2**31 - 1, 2**31 - 1, 128], np.int32),
+            np.ones((3, 2), int),
         ):
-            with pytest.raises(
-                InvalidArgumentError, match=r"counts is \[.*of the 126 pixels belong to box_8, box_16, box_32"
-            ):
+            message = r"(?s)counts is .*of the 126 pixels belong to box_8, box_16, box_32"
+            with pytest.raises(InvalidArgumentError, match=message):
                 session.run_sparse(every, wrong)
-            with pytest.raises(InvalidArgumentError, match=r"counts is \[.*of the 0 pixels"):
+            with pytest.raises(InvalidArgumentError, match=r"(?s)counts is .*of the 0 pixels"):
                 session.run_sparse(every[:0], wrong)
         assert [lent.array.nbytes for lent in session._sparse._inner] == held
+        many = np.r_[np.zeros(200, np.int32), np.full(100, 100, np.int32)]
+        rows = session.run_sparse(many, np.array([200, 100, 0], np.uint8))
+        assert [values.shape for values in rows] == [(200, 64), (100, 64), (0, 64)]
         for image in (-1, 1):
             with pytest.raises(InvalidArgumentError, match=f"image is {image}; the session holds a batch of 1"):
                 session.run_sparse(every, counts, image)
@@ -192,6 +198,14 @@ def test_sparse_outputs_are_all_that_were_asked_for_or_none(small_model_path, na
     engine = OpenVINOEngine(small_model_path, OpenVINOOptions(cache_directory=False, sparse_outputs=names))
     assert engine.sparse_outputs == ()
     assert {tensor.name for tensor in engine.outputs} >= set(BOXES)
+
+
+def test_an_output_that_is_listed_twice_does_not_stand_for_another(small_model_path, tmp_path):
+    model = onnx.load(small_model_path)
+    model.graph.output.append(next(output for output in model.graph.output if output.name == "box_8"))
+    onnx.save(model, tmp_path / "twice.onnx")
+    options = OpenVINOOptions(cache_directory=False, sparse_outputs=("box_8", "nope"))
+    assert OpenVINOEngine(tmp_path / "twice.onnx", options).sparse_outputs == ()
 
 
 def test_sparse_outputs_come_in_the_order_asked_for(small_model_path, rng):
