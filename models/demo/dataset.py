@@ -12,20 +12,24 @@ from tqdm import tqdm
 
 from models.demo import shapes
 from models.demo.losses import Targets
+from models.demo.network import PROTOTYPE_STRIDE
 
 HELD_OUT_SEED = 1_000_003  # the same pictures whatever seed a training used
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What a detection model learns from one scene.
+    """What a model learns from one scene.
 
-    image: uint8 [size, size, 3]; boxes: float32 [objects, 4], x1 y1 x2 y2 in pixels; class_ids: int64 [objects].
+    image: uint8 [size, size, 3]; boxes: float32 [objects, 4], x1 y1 x2 y2 in pixels; class_ids: int64 [objects];
+    masks: bool [objects, size, size], the visible pixels; keypoints: float32 [objects, points, 3], as in `Instance`.
     """
 
     image: shapes.Pixels
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
+    masks: NDArray[np.bool_]
+    keypoints: NDArray[np.float32]
 
 
 @cache
@@ -43,7 +47,10 @@ def draw_pictures(
         scene = shapes.draw_scene(generator, _photos(split), size=(size, size))
         boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 4)
         class_ids = np.array([instance.class_id for instance in scene.instances], np.int64)
-        pictures.append(Picture(scene.image, boxes, class_ids))
+        masks = np.array([instance.mask for instance in scene.instances], np.bool_).reshape(-1, size, size)
+        keypoints = np.array([instance.keypoints for instance in scene.instances], np.float32)
+        keypoints = keypoints.reshape(-1, len(shapes.KEYPOINT_NAMES), 3)
+        pictures.append(Picture(scene.image, boxes, class_ids, masks, keypoints))
     return pictures
 
 
@@ -58,19 +65,34 @@ def batches(pictures: Sequence[Picture], size: int, generator: np.random.Generat
     for start in range(0, len(order), size):
         chosen = [pictures[index] for index in order[start : start + size]]
         chosen = [_mirrored(picture) if generator.random() < 0.5 else picture for picture in chosen]
-        most = max(len(picture.class_ids) for picture in chosen)
-        boxes, class_ids = torch.zeros(len(chosen), most, 4), torch.zeros(len(chosen), most, dtype=torch.int64)
-        present = torch.zeros(len(chosen), most, dtype=torch.bool)
-        for row, picture in enumerate(chosen):
-            objects = len(picture.class_ids)
-            boxes[row, :objects] = torch.from_numpy(picture.boxes)
-            class_ids[row, :objects] = torch.from_numpy(picture.class_ids)
-            present[row, :objects] = True
-        yield to_input([picture.image for picture in chosen]), Targets(boxes, class_ids, present)
+        yield to_input([picture.image for picture in chosen]), _targets(chosen)
+
+
+def _targets(pictures: Sequence[Picture]) -> Targets:
+    """The labels of a batch, padded to the picture with the most objects."""
+    most = max(len(picture.class_ids) for picture in pictures)
+    side = pictures[0].image.shape[0] // PROTOTYPE_STRIDE
+    boxes = torch.zeros(len(pictures), most, 4)
+    class_ids = torch.zeros(len(pictures), most, dtype=torch.int64)
+    present = torch.zeros(len(pictures), most, dtype=torch.bool)
+    masks = torch.zeros(len(pictures), most, side, side)
+    keypoints = torch.zeros(len(pictures), most, len(shapes.KEYPOINT_NAMES), 3)
+    for row, picture in enumerate(pictures):
+        objects = len(picture.class_ids)
+        boxes[row, :objects] = torch.from_numpy(picture.boxes)
+        class_ids[row, :objects] = torch.from_numpy(picture.class_ids)
+        present[row, :objects] = True
+        cells = picture.masks.reshape(objects, side, PROTOTYPE_STRIDE, side, PROTOTYPE_STRIDE)
+        masks[row, :objects] = torch.from_numpy(cells.mean(axis=(2, 4), dtype=np.float32))
+        keypoints[row, :objects] = torch.from_numpy(picture.keypoints)
+    return Targets(boxes, class_ids, present, masks, keypoints)
 
 
 def _mirrored(picture: Picture) -> Picture:
     width = picture.image.shape[1]
     boxes = picture.boxes.copy()
     boxes[:, [0, 2]] = width - picture.boxes[:, [2, 0]]
-    return Picture(picture.image[:, ::-1], boxes, picture.class_ids)
+    keypoints = picture.keypoints[:, list(shapes.FLIPPED_KEYPOINTS)]
+    in_picture = keypoints[..., 2] > shapes.NOT_IN_IMAGE
+    keypoints[..., 0] = np.where(in_picture, width - keypoints[..., 0], 0)
+    return Picture(picture.image[:, ::-1], boxes, picture.class_ids, picture.masks[:, :, ::-1], keypoints)

@@ -1,9 +1,11 @@
-"""What the detection head is trained on: which anchor learns which object, and the three losses.
+"""What the heads are trained on: which anchor learns which object, and the losses.
 
 Sources, by equation and not by any implementation:
 - task-aligned assignment: Feng et al., "TOOD", ICCV 2021, section 3.3;
 - complete IoU: Zheng et al., "Distance-IoU Loss", AAAI 2020, equations 8 to 11;
-- distribution focal loss: Li et al., "Generalized Focal Loss", NeurIPS 2020, equation 6.
+- distribution focal loss: Li et al., "Generalized Focal Loss", NeurIPS 2020, equation 6;
+- masks: Bolya et al., "YOLACT", ICCV 2019, sections 3.1 and 3.3 (binary cross entropy within the box, over its area);
+- keypoints: Maji et al., "YOLO-Pose", CVPR workshops 2022, section 3.4 (one minus the keypoint similarity).
 """
 
 import math
@@ -14,12 +16,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.demo.network import DISTANCE_BINS, Detect, anchor_centres, boxes_from_distances, flatten
+from models.demo.network import (
+    DISTANCE_BINS,
+    PROTOTYPE_STRIDE,
+    Head,
+    RawOutputs,
+    anchor_centres,
+    boxes_from_distances,
+    flatten,
+    keypoints_from_rows,
+    rows_of,
+)
 
 SCORE_EXPONENT = 0.5
 OVERLAP_EXPONENT = 6.0
 ANCHORS_PER_OBJECT = 10
 BOX_GAIN, CLASS_GAIN, DISTRIBUTION_GAIN = 7.5, 0.5, 1.5
+MASK_GAIN, KEYPOINT_GAIN, PRESENCE_GAIN = 6.0, 8.0, 0.5
+# Of the keypoint similarity, in units of the square root of the area: the wide one pulls points from anywhere in the
+# object, the narrow one, which is that of the evaluation, puts them in place.
+KEYPOINT_SIGMAS = (0.2, 0.05)
 _EPSILON = 1e-9
 
 
@@ -29,11 +45,15 @@ class Targets:
 
     boxes: float32 [batch, objects, 4], x1 y1 x2 y2 in pixels; class_ids: int64 [batch, objects];
     present: bool [batch, objects], False where padded.
+    masks: float32 [batch, objects, height / 4, width / 4], the share of each prototype pixel that the object covers.
+    keypoints: float32 [batch, objects, points, 3], x and y in pixels, COCO's visibility.
     """
 
     boxes: Tensor
     class_ids: Tensor
     present: Tensor
+    masks: Tensor
+    keypoints: Tensor
 
 
 class Assignment(NamedTuple):
@@ -48,11 +68,14 @@ class Assignment(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The three losses of a batch, each already multiplied by its gain."""
+    """The losses of a batch, each already multiplied by its gain; 0 for what is not learnt."""
 
     box: Tensor
     classes: Tensor
     distribution: Tensor
+    masks: Tensor
+    keypoints: Tensor
+    presence: Tensor
 
 
 def complete_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,24 +153,98 @@ def distribution_focal(logits: Tensor, distances: Tensor) -> Tensor:
     return loss
 
 
-def detection_losses(raw: list[Tensor], targets: Targets, head: Detect) -> Losses:
-    """The losses of a batch from the raw outputs of the three levels."""
-    distance_logits, class_logits = flatten(raw)
-    centres, strides = anchor_centres(raw)
+def mask_loss(coefficients: Tensor, prototypes: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:
+    """Binary cross entropy of each object's mask within its box, over the box's area.
+
+    Args:
+        coefficients: float32 [n, 32].
+        prototypes: float32 [32, height / 4, width / 4], of the one picture that all n are in.
+        masks: float32 [n, height / 4, width / 4], shares from 0 to 1.
+        boxes: float32 [n, 4], x1 y1 x2 y2 in pixels of the picture.
+
+    Returns:
+        float32 [n].
+    """
+    logits = torch.einsum("nc,chw->nhw", coefficients, prototypes)
+    loss = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    x1, y1, x2, y2 = (boxes / PROTOTYPE_STRIDE)[:, :, None, None].unbind(1)
+    y, x = torch.meshgrid(torch.arange(masks.shape[1]), torch.arange(masks.shape[2]), indexing="ij")
+    inside = (x + 1 > x1) & (x < x2) & (y + 1 > y1) & (y < y2)  # every pixel that the box touches
+    area = ((x2 - x1) * (y2 - y1)).view(-1).clamp(min=1)
+    return (loss * inside).sum(dim=(1, 2)) / area
+
+
+def keypoint_loss(points: Tensor, wanted: Tensor, areas: Tensor) -> Tensor:
+    """One minus the keypoint similarity, averaged over the points that are in the picture and over KEYPOINT_SIGMAS.
+
+    Args:
+        points: float32 [n, keypoints, 2], pixels.
+        wanted: float32 [n, keypoints, 3], pixels and visibility.
+        areas: float32 [n], of the objects' boxes in square pixels.
+
+    Returns:
+        float32 [n].
+    """
+    labelled = wanted[..., 2] > 0
+    distance = (points - wanted[..., :2]).square().sum(dim=-1) / areas[:, None]
+    away = sum(1 - torch.exp(-distance / (2 * (2 * sigma) ** 2)) for sigma in KEYPOINT_SIGMAS)
+    assert isinstance(away, Tensor)
+    return (away * labelled).sum(dim=-1) / (len(KEYPOINT_SIGMAS) * labelled.sum(dim=-1).clamp(min=1))
+
+
+def all_losses(raw: RawOutputs, targets: Targets, head: Head) -> Losses:
+    """The losses of a batch from the raw outputs."""
+    distance_logits, class_logits = flatten(raw.levels)
+    centres, strides = anchor_centres(raw.levels)
     boxes = boxes_from_distances(head.dfl(distance_logits), centres)  # grid units
     assignment = assign(class_logits.detach().sigmoid(), boxes.detach() * strides, centres * strides, targets)
     total = assignment.scores.sum().clamp(min=1)
 
     classes = functional.binary_cross_entropy_with_logits(class_logits, assignment.scores, reduction="sum") / total
     positive = assignment.positive
+    nothing = boxes.sum() * 0
     if not positive.any():
-        nothing = boxes.sum() * 0
-        return Losses(nothing, CLASS_GAIN * classes, nothing)
+        others = sum(output.float().sum() * 0 for output in (*raw.coefficients, *raw.keypoints))
+        return Losses(nothing + others, CLASS_GAIN * classes, nothing, nothing, nothing, nothing)
     weight = assignment.scores.sum(dim=-1)[positive]
-    wanted = targets.boxes.gather(1, assignment.object_index[..., None].expand(-1, -1, 4)) / strides
-    wanted = wanted[positive]
+    image_of, anchor_of = positive.nonzero(as_tuple=True)
+    object_of = assignment.object_index[image_of, anchor_of]
+    stride, centre = strides[anchor_of], centres[anchor_of]
+    wanted_pixels = targets.boxes[image_of, object_of]
+    wanted = wanted_pixels / stride
     box = ((1 - complete_iou(boxes[positive], wanted)[1]) * weight).sum() / total
-    centre = centres.expand(positive.shape[0], -1, -1)[positive]
     distances = torch.cat([centre - wanted[:, :2], wanted[:, 2:] - centre], dim=-1)
     distribution = (distribution_focal(distance_logits[positive], distances) * weight).sum() / total
-    return Losses(BOX_GAIN * box, CLASS_GAIN * classes, DISTRIBUTION_GAIN * distribution)
+
+    masks = keypoints = presence = nothing
+    if raw.prototypes is not None:
+        coefficients = rows_of(raw.coefficients)
+        per_object = [
+            mask_loss(
+                coefficients[image, anchor_of[mine]],
+                raw.prototypes[image].float(),
+                targets.masks[image, object_of[mine]],
+                wanted_pixels[mine],
+            )
+            for image in range(len(positive))
+            if (mine := image_of == image).any()
+        ]
+        # Positives are listed image by image, so that the weights are in the same order.
+        masks = (torch.cat(per_object) * weight).sum() / total
+    if raw.keypoints:
+        rows = rows_of(raw.keypoints)[image_of, anchor_of]
+        points = keypoints_from_rows(rows, centre, stride)
+        wanted_points = targets.keypoints[image_of, object_of]
+        areas = (wanted_pixels[:, 2:] - wanted_pixels[:, :2]).prod(dim=-1)
+        keypoints = (keypoint_loss(points[..., :2], wanted_points, areas) * weight).sum() / total
+        is_there = (wanted_points[..., 2] > 0).float()
+        missed = functional.binary_cross_entropy_with_logits(points[..., 2], is_there, reduction="none").mean(dim=-1)
+        presence = (missed * weight).sum() / total
+    return Losses(
+        BOX_GAIN * box,
+        CLASS_GAIN * classes,
+        DISTRIBUTION_GAIN * distribution,
+        MASK_GAIN * masks,
+        KEYPOINT_GAIN * keypoints,
+        PRESENCE_GAIN * presence,
+    )

@@ -1,6 +1,7 @@
-"""Train the demo model: python -m models.demo.train --output models/demo/yolov8n-shapes-320.safetensors
+"""Train the demo models: python -m models.demo.train
 
 Draws the pictures, trains YOLOv8n on them from random weights, and writes float16 weights and their held-out precision.
+One network learns all tasks asked for; each of the files holds what one task needs of it.
 Needs the `train` extra. A checkpoint after every epoch allows stopping at any time; --resume goes on from it.
 """
 
@@ -23,10 +24,10 @@ from tqdm import tqdm
 
 from models.demo import shapes
 from models.demo.dataset import HELD_OUT_SEED, Picture, batches, draw_pictures
-from models.demo.evaluate import mean_average_precision
+from models.demo.evaluate import KEYPOINT_SIGMA, mean_average_precision
 from models.demo.export import read_weights, write_weights
-from models.demo.losses import detection_losses
-from models.demo.network import Yolov8
+from models.demo.losses import Losses, all_losses
+from models.demo.network import Task, Yolov8
 
 EPOCHS_PER_DRAWING = 2  # drawing is a third of an epoch's work; two looks do not learn a picture by heart
 EPOCHS_PER_EVALUATION = 4
@@ -37,6 +38,11 @@ WARM_UP_STEPS = 120
 LEARNING_RATE, LAST_LEARNING_RATE = 2e-3, 2e-5
 WEIGHT_DECAY = 0.01
 LARGEST_GRADIENT = 10.0
+FILE_NAMES: dict[Task, str] = {
+    "detect": "yolov8n-shapes-320.safetensors",
+    "segment": "yolov8n-seg-shapes-320.safetensors",
+    "pose": "yolov8n-pose-shapes-320.safetensors",
+}
 
 
 class Average:
@@ -88,7 +94,7 @@ def train_epoch(
     model.train()
     head = model.module.head
     per_epoch = math.ceil(len(pictures) / arguments.batch)
-    sums = np.zeros(3)
+    sums = np.zeros(len(Losses._fields))
     generator = np.random.default_rng([arguments.seed, 7, epoch, rank])
     bar = tqdm(total=per_epoch, desc=f"epoch {epoch + 1}/{arguments.epochs}", disable=rank > 0)
     for index, (images, targets) in enumerate(batches(pictures, arguments.batch, generator)):
@@ -96,18 +102,18 @@ def train_epoch(
             group["lr"] = learning_rate(epoch * per_epoch + index, arguments.epochs * per_epoch)
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bfloat16"):
             raw = model(images)
-        losses = detection_losses(raw, targets, head)
+        losses = all_losses(raw, targets, head)
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward([losses.box + losses.classes + losses.distribution])
+        torch.autograd.backward([torch.stack(losses).sum()])
         nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         if rank == 0:
             average.update(model.module)
-        sums += [losses.box.item(), losses.classes.item(), losses.distribution.item()]
+        sums += [loss.item() for loss in losses]
         bar.set_postfix(box=f"{sums[0] / (index + 1):.2f}", cls=f"{sums[1] / (index + 1):.2f}", refresh=False)
         bar.update()
     bar.close()
-    return dict(zip(("box", "classes", "distribution"), (sums / per_epoch).round(4).tolist(), strict=True))
+    return dict(zip(Losses._fields, (sums / per_epoch).round(4).tolist(), strict=True))
 
 
 def train(rank: int, arguments: argparse.Namespace, rendezvous: str) -> None:
@@ -120,11 +126,11 @@ def train(rank: int, arguments: argparse.Namespace, rendezvous: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=arguments.processes)
     torch.manual_seed(arguments.seed)
-    plain = Yolov8(len(shapes.CLASS_NAMES))
+    plain = Yolov8(len(shapes.CLASS_NAMES), tasks=arguments.tasks, keypoint_count=len(shapes.KEYPOINT_NAMES))
     plain.head.start_from_priors(image_size=IMAGE_SIZE)
     plain = plain.to(memory_format=torch.channels_last)  # several times faster than the default in bfloat16 on a CPU
     average, optimizer = Average(plain), make_optimizer(plain)
-    checkpoint_path = arguments.output.with_suffix(".checkpoint.pt")
+    checkpoint_path = arguments.folder / "training.checkpoint.pt"
     history: list[dict[str, Any]] = []
     if arguments.resume:
         checkpoint = torch.load(checkpoint_path, weights_only=True)
@@ -148,7 +154,7 @@ def train(rank: int, arguments: argparse.Namespace, rendezvous: str) -> None:
         if rank == 0:
             if (epoch + 1) % EPOCHS_PER_EVALUATION == 0:
                 scores = mean_average_precision(average.model, held_out_pictures(), getattr(torch, arguments.precision))
-                row |= {"map50": scores["map50"], "map50_95": scores["map50_95"]}
+                row |= {f"{kind}_map50": figures["map50"] for kind, figures in scores.items()}
             history.append(row | {"seconds": round(time.monotonic() - started, 1)})
             tqdm.write(json.dumps(history[-1]))
             state = {"model": plain.state_dict(), "average": average.model.state_dict(), "average_steps": average.steps}
@@ -167,46 +173,55 @@ def held_out_pictures() -> list[Picture]:
 
 
 def finish(model: Yolov8, history: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
-    """Write the weights, evaluate the file that was written, and write the figures beside it."""
+    """Write the weights of every task, evaluate the files that were written, and write the figures beside them."""
     held_out = held_out_pictures()
     trained = mean_average_precision(model, held_out)
-    seconds = sum(row["seconds"] for row in history)
-    training = (
-        f"seed {arguments.seed}, {len(history)} epochs of {arguments.train_images} drawn pictures, "
-        f"held-out mAP50 {trained['map50']:.3f}, mAP50-95 {trained['map50_95']:.3f} on {len(held_out)} pictures"
-    )
-    write_weights(model, arguments.output, training=training)
+    shipped: dict[str, Any] = {}
+    for task in arguments.tasks:
+        kinds = ["bbox", *{"segment": ["segm"], "pose": ["keypoints"]}.get(task, [])]
+        figures = ", ".join(f"{kind} AP50 {trained[kind]['map50']:.3f}" for kind in kinds)
+        training = (
+            f"seed {arguments.seed}, {len(history)} epochs of {arguments.train_images} drawn pictures, "
+            f"tasks {'+'.join(arguments.tasks)}, held out: {figures} on {len(held_out)} pictures"
+        )
+        path = arguments.folder / FILE_NAMES[task]
+        write_weights(model, task, path, training=training)
+        shipped[task] = mean_average_precision(read_weights(path), held_out)
     report = {
         "held_out_pictures": len(held_out),
         "held_out_instances": sum(len(picture.class_ids) for picture in held_out),
-        "shipped_float16": mean_average_precision(read_weights(arguments.output), held_out),
+        "shipped_float16": shipped,
         "trained_float32": trained,
+        "keypoint_sigma": KEYPOINT_SIGMA,
+        "tasks": arguments.tasks,
         "seed": arguments.seed,
         "epochs": len(history),
         "train_pictures_per_epoch": arguments.train_images,
-        "seconds": round(seconds),
+        "seconds": round(sum(row["seconds"] for row in history)),
         "processes": arguments.processes,
         "precision": arguments.precision,
         "torch": torch.__version__,
         "processor": platform.processor() or platform.machine(),
         "history": history,
     }
-    (arguments.output.parent / "held_out_map.json").write_text(json.dumps(report, indent=2) + "\n")
+    (arguments.folder / "held_out_map.json").write_text(json.dumps(report, indent=2) + "\n")
     tqdm.write(json.dumps(report["shipped_float16"]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=["detect"], default="detect", help="what the head learns")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("yolov8n-shapes-320.safetensors"))
+    parser.add_argument(
+        "--tasks", choices=tuple(FILE_NAMES), nargs="+", default=list(FILE_NAMES), help="what is learnt"
+    )
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where the files go")
     parser.add_argument("--evaluate", type=Path, metavar="WEIGHTS", help="only print these weights' held-out precision")
-    parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--train-images", type=int, default=1250, help="pictures in an epoch")
     parser.add_argument("--batch", type=int, default=8, help="pictures a step and process")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2, help="one thread each; part of what the result depends on")
     parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside --output")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --folder")
     arguments = parser.parse_args()
     if arguments.train_images % arguments.processes:
         parser.error(f"--train-images {arguments.train_images} must be a multiple of --processes {arguments.processes}")
