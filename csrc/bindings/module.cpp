@@ -29,4 +29,5 @@ PYBIND11_MODULE(_native, module) {
     rfkernels::bindings::bind_detection(module);
     rfkernels::bindings::bind_preprocess(module);
     rfkernels::bindings::bind_neighbourhoods(module);
+    rfkernels::bindings::bind_masks(module);
 }

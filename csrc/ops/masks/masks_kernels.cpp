@@ -1,0 +1,159 @@
+#include "masks_kernels.h"
+
+#include "ops/detection/detection_arithmetic.h"
+#include "ops/detection/lanes.h"
+
+namespace rfkernels {
+namespace RFK_VARIANT {
+namespace {
+
+/// The partial sums of one pixel: channel c goes to sum c % 8 on every instruction set.
+constexpr int kSums = 8;
+constexpr int kWordBits = 64;
+typedef float Sums __attribute__((vector_size(4 * kSums)));
+typedef std::uint16_t HalfSums __attribute__((vector_size(2 * kSums)));
+typedef std::uint32_t SumBits __attribute__((vector_size(4 * kSums)));
+
+inline Sums load_sums(const float* from) {
+    Sums sums;
+    std::memcpy(&sums, from, sizeof(sums));
+    return sums;
+}
+inline Sums load_sums(const Bfloat16* from) {
+    HalfSums halves;
+    std::memcpy(&halves, from, sizeof(halves));
+    return bits_as<Sums>(__builtin_convertvector(halves, SumBits) << 16);
+}
+
+template <typename Value>
+inline Value total_of(const Value* sums) {
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+template <typename Element>
+inline float mix_one(const Element* value, std::int64_t channel_step, const float* coefficients,
+                     std::int64_t channels) {
+    float sums[kSums] = {};
+    for (std::int64_t channel = 0; channel < channels; ++channel)
+        sums[channel % kSums] += coefficients[channel] * static_cast<float>(value[channel * channel_step]);
+    return total_of(sums);
+}
+
+/// Pixels contiguous: a vector of them at a time.
+template <typename Element>
+void mix_planes(const Element* value, std::int64_t channel_step, const float* coefficients, std::int64_t channels,
+                std::int64_t count, float* out) {
+    std::int64_t pixel = 0;
+    for (; pixel + kLanes <= count; pixel += kLanes) {
+        Floats sums[kSums] = {};
+        for (std::int64_t channel = 0; channel < channels; ++channel) {
+            const Floats lanes = load(value + channel * channel_step + pixel);
+            sums[channel % kSums] += broadcast(coefficients[channel]) * lanes;
+        }
+        store(out + pixel, total_of(sums));
+    }
+    for (; pixel < count; ++pixel) out[pixel] = mix_one(value + pixel, channel_step, coefficients, channels);
+}
+
+/// Channels contiguous: a pixel's partial sums are one vector.
+template <typename Element>
+void mix_pixels(const Element* value, std::int64_t pixel_step, const float* coefficients, std::int64_t channels,
+                std::int64_t count, float* out) {
+    for (std::int64_t pixel = 0; pixel < count; ++pixel, value += pixel_step) {
+        Sums sums{};
+        std::int64_t channel = 0;
+        for (; channel + kSums <= channels; channel += kSums)
+            sums += load_sums(coefficients + channel) * load_sums(value + channel);
+        float each[kSums];
+        std::memcpy(each, &sums, sizeof(each));
+        for (int sum = 0; channel < channels; ++channel, ++sum)
+            each[sum] += coefficients[channel] * static_cast<float>(value[channel]);
+        out[pixel] = total_of(each);
+    }
+}
+
+template <typename Element>
+void mix(const PrototypeValues& prototypes, const float* coefficients, std::int64_t first_pixel, std::int64_t count,
+         float* out) {
+    const Element* value = static_cast<const Element*>(prototypes.data) + first_pixel * prototypes.pixel_step;
+    if (prototypes.channel_step == 1) {
+        mix_pixels(value, prototypes.pixel_step, coefficients, prototypes.channels, count, out);
+    } else {
+        mix_planes(value, prototypes.channel_step, coefficients, prototypes.channels, count, out);
+    }
+}
+
+}  // namespace
+
+void mix_prototypes(const PrototypeValues& prototypes, const float* coefficients, std::int64_t first_pixel,
+                    std::int64_t count, float* out) {
+    if (prototypes.dtype == DataType::kBfloat16) {
+        mix<Bfloat16>(prototypes, coefficients, first_pixel, count, out);
+    } else {
+        mix<float>(prototypes, coefficients, first_pixel, count, out);
+    }
+}
+
+void centre_probabilities(float* values, std::int64_t count) {
+    std::int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+        const Floats one = broadcast(1.0f);
+        const Floats probability = one / (one + exponential<Floats, Bits>(-load(values + i)));
+        store(values + i, probability - 0.5f);
+    }
+    for (; i < count; ++i) values[i] = sigmoid(values[i]) - 0.5f;
+}
+
+void resample_row(const float* row, const RowResampling& resampling, float* out) {
+    const std::int32_t* __restrict first = resampling.first;
+    float* __restrict to = out;
+    const std::int32_t base = resampling.base;
+    if (resampling.taps == 2) {
+        const float* __restrict left = resampling.weights;
+        const float* __restrict right = left + resampling.weight_step;
+        for (std::int64_t i = 0; i < resampling.count; ++i)
+            to[i] = left[i] * row[first[i] - base] + right[i] * row[first[i] - base + 1];
+        return;
+    }
+    for (std::int64_t i = 0; i < resampling.count; ++i) to[i] = resampling.weights[i] * row[first[i] - base];
+    for (int tap = 1; tap < resampling.taps; ++tap) {
+        const float* __restrict weights = resampling.weights + tap * resampling.weight_step;
+        for (std::int64_t i = 0; i < resampling.count; ++i) to[i] += weights[i] * row[first[i] - base + tap];
+    }
+}
+
+void sign_words(const float* values, std::int64_t word_count, std::uint64_t* words) {
+    for (std::int64_t word = 0; word < word_count; ++word) {
+        std::uint64_t bits = 0;
+        for (int lane = 0; lane < kWordBits; lane += kLanes)
+            bits |= std::uint64_t{lanes_greater(load(values + word * kWordBits + lane), Floats{})} << lane;
+        words[word] = bits;
+    }
+}
+
+void blend_rows(const RowBlend& blend, std::uint64_t* words) {
+    for (std::int64_t word = 0; word < blend.word_count; ++word) {
+        std::uint64_t all = ~std::uint64_t{0}, any = 0;
+        for (int tap = 0; tap < blend.taps; ++tap) {
+            all &= blend.signs[tap][word];
+            any |= blend.signs[tap][word];
+        }
+        std::uint64_t open = any & ~all;  // the rows disagree
+        std::uint64_t bits = all;
+        while (open != 0) {
+            const int lane = __builtin_ctzll(open) / kLanes * kLanes;
+            const std::int64_t place = word * kWordBits + lane;
+            Floats sum = broadcast(blend.weights[0]) * load(blend.rows[0] + place);
+            for (int tap = 1; tap < blend.taps; ++tap)
+                sum += broadcast(blend.weights[tap]) * load(blend.rows[tap] + place);
+            const std::uint64_t lanes = ((std::uint64_t{1} << kLanes) - 1U) << lane;
+            // Bits that the rows agree on are set already, whatever rounding makes of the sum.
+            bits |= (std::uint64_t{lanes_greater(sum, Floats{})} << lane) & open;
+            open &= ~lanes;
+        }
+        words[word] = bits;
+    }
+}
+
+}  // namespace RFK_VARIANT
+}  // namespace rfkernels

@@ -1,0 +1,207 @@
+"""Masks of detections: polygons, run lengths, bits. C++ contract: csrc/include/rfkernels/masks.h."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rfkernels import _native
+from rfkernels._native import MaskGrid
+from rfkernels.ops.arguments import pairs
+from rfkernels.ops.detection import Values
+
+MaskConvention = Literal["v2", "ultralytics", "ultralytics_native"]
+MASK_CONVENTIONS = ("v2", "ultralytics", "ultralytics_native")
+
+
+class Polygons(NamedTuple):
+    """The outlines of n masks, as closed polygons whose points are pixels of the mask.
+
+    Attributes:
+        points: int32 [p, 2], x and y in pixels of the grid, of all contours one behind the other.
+        first_points: int64 [contours + 1], where each contour's points begin; the last is p.
+        first_contours: int64 [n + 1], where each mask's contours begin; the last is their number.
+        areas: int64 [n], pixels of each mask.
+    """
+
+    points: NDArray[np.int32]
+    first_points: NDArray[np.int64]
+    first_contours: NDArray[np.int64]
+    areas: NDArray[np.int64]
+
+    def contours_of(self, mask: int) -> list[NDArray[np.int32]]:
+        """The contours [k, 2] of one mask; none where it is empty."""
+        first, end = self.first_contours[mask], self.first_contours[mask + 1]
+        bounds = self.first_points[first : end + 1].tolist()
+        return [self.points[begin:stop] for begin, stop in itertools.pairwise(bounds)]
+
+
+class RunLengths(NamedTuple):
+    """n masks as COCO's compressed run lengths.
+
+    Attributes:
+        counts: for each mask the text that pycocotools writes as `counts`.
+        size: height and width of all of them, in pixels.
+        areas: int64 [n], pixels of each mask.
+    """
+
+    counts: list[str]
+    size: tuple[int, int]
+    areas: NDArray[np.int64]
+
+
+def plan_mask_grid(
+    placement: _native.Placement,
+    *,
+    image_size: tuple[int, int],
+    network_size: tuple[int, int],
+    prototype_size: tuple[int, int],
+    convention: MaskConvention = "v2",
+    resolution_factor: float = 1.0,
+) -> MaskGrid:
+    """The pixels that masks have, and how prototypes become them.
+
+    Args:
+        placement: where the image lies in the network's input; `plan_placement` or `preprocess` gives it.
+        image_size: (height, width) of the image, in pixels.
+        network_size: of the network's input.
+        prototype_size: of the prototypes.
+        convention: "v2" (inference-models 0.39: probabilities, cut to the box in prototype pixels, then resized to the
+            image), "ultralytics" (8.4's default: logits enlarged to the network's input, then cut; the grid is that
+            input), "ultralytics_native" (8.4 with retina_masks: logits enlarged to the image, then cut).
+        resolution_factor: v2 only: 1 for masks of the image's size, 0 for that of the prototypes without padding.
+
+    Raises:
+        ValueError: a size that is not positive, a crop beyond the image, another convention, or a factor not in [0, 1];
+            the message names it.
+    """
+    if convention not in MASK_CONVENTIONS:
+        raise ValueError(f"convention is {convention!r}; give one of {', '.join(MASK_CONVENTIONS)}")
+    image, network, prototypes = pairs("sizes", (image_size, network_size, prototype_size))
+    return _native.plan_mask_grid(placement, image, network, prototypes, convention, resolution_factor)
+
+
+def masks_to_polygons(
+    prototypes: Values,
+    coefficients: ArrayLike,
+    boxes: ArrayLike,
+    grid: MaskGrid,
+    *,
+    contours: Literal["most_points", "all"] = "most_points",
+) -> Polygons:
+    """The outlines of detections' masks, without a mask of the whole image on the way.
+
+    Args:
+        prototypes: float32, or bfloat16 in uint16, [1, channels, height, width], contiguous or channels-last.
+        coefficients: float32 [n, channels].
+        boxes: float32 [n, 4], x1 y1 x2 y2 in pixels of the network's input: `Detections.network_boxes`. One that is
+            empty, outside, or not finite gives an empty mask.
+        grid: `plan_mask_grid`.
+        contours: "most_points": of each mask the contour with the most points, as V2 answers; "all": all outermost
+            contours, as cv2.findContours(RETR_EXTERNAL, CHAIN_APPROX_SIMPLE) lists them.
+
+    Raises:
+        ValueError: shapes that do not fit each other; the message names the argument.
+    """
+    if contours not in ("most_points", "all"):
+        raise ValueError(f'contours is {contours!r}; give "most_points" or "all"')
+    given = _floats("coefficients", coefficients), _floats("boxes", boxes)
+    return Polygons(*_native.masks_to_polygons(prototypes, *given, grid, contours == "all"))
+
+
+def masks_to_rle(prototypes: Values, coefficients: ArrayLike, boxes: ArrayLike, grid: MaskGrid) -> RunLengths:
+    """The masks of detections as COCO's compressed run lengths; arguments as those of `masks_to_polygons`."""
+    given = _floats("coefficients", coefficients), _floats("boxes", boxes)
+    counts, areas = _native.masks_to_run_lengths(prototypes, *given, grid)
+    return RunLengths(counts, (grid.height, grid.width), areas)
+
+
+def masks_to_bits(prototypes: Values, coefficients: ArrayLike, boxes: ArrayLike, grid: MaskGrid) -> NDArray[np.uint8]:
+    """The masks of detections, one bit a pixel; arguments as those of `masks_to_polygons`.
+
+    Returns:
+        uint8 [n, height, ceil(width / 8)]: `numpy.unpackbits(bits, axis=2, bitorder="little")` has the pixels.
+    """
+    given = _floats("coefficients", coefficients), _floats("boxes", boxes)
+    out = np.empty((len(given[1]), grid.height, (grid.width + 7) // 8), np.uint8)
+    _native.masks_to_bits_into(out, prototypes, *given, grid)
+    return out
+
+
+def masks_to_dense(prototypes: Values, coefficients: ArrayLike, boxes: ArrayLike, grid: MaskGrid) -> NDArray[np.bool_]:
+    """The masks of detections, bool [n, height, width]; arguments as those of `masks_to_polygons`."""
+    given = _floats("coefficients", coefficients), _floats("boxes", boxes)
+    out = np.empty((len(given[1]), grid.height, grid.width), np.bool_)
+    masks_to_dense_into(out, prototypes, *given, grid)
+    return out
+
+
+def masks_to_dense_into(
+    out: NDArray[np.bool_] | NDArray[np.uint8],
+    prototypes: Values,
+    coefficients: ArrayLike,
+    boxes: ArrayLike,
+    grid: MaskGrid,
+) -> None:
+    """`masks_to_dense` into memory of yours: bool or uint8 [n, height, width], contiguous."""
+    given = _floats("coefficients", coefficients), _floats("boxes", boxes)
+    if out.dtype not in (np.bool_, np.uint8):
+        raise ValueError(f"out has dtype {out.dtype}; give bool or uint8")
+    _native.masks_to_dense_into(out.view(np.uint8), prototypes, *given, grid)
+
+
+def find_contours(mask: ArrayLike, *, contours: Literal["most_points", "all"] = "all") -> list[NDArray[np.int32]]:
+    """The outlines int32 [k, 2] (x, y) of one mask.
+
+    The same contours as cv2.findContours(RETR_EXTERNAL, CHAIN_APPROX_SIMPLE): in its order, with its points. A part
+    within a hole of another has none.
+
+    Args:
+        mask: bool or uint8 [height, width], inside where not 0.
+        contours: "all", or "most_points": only the one with the most points.
+    """
+    if contours not in ("most_points", "all"):
+        raise ValueError(f'contours is {contours!r}; give "most_points" or "all"')
+    return Polygons(*_native.find_contours(_mask(mask), contours == "all")).contours_of(0)
+
+
+def encode_rle(mask: ArrayLike) -> str:
+    """One mask, bool or uint8 [height, width], as the text that pycocotools writes as `counts`."""
+    return _native.encode_run_lengths(_mask(mask))[0][0]
+
+
+def decode_rle(counts: str | bytes, size: Sequence[int]) -> NDArray[np.bool_]:
+    """The mask bool [height, width] of a COCO run length in its compressed form.
+
+    Args:
+        counts: as `encode_rle` and pycocotools write it.
+        size: height and width.
+
+    Raises:
+        ValueError: a damaged text, or one of another size.
+    """
+    text = counts.decode("latin-1") if isinstance(counts, bytes) else counts
+    ((height, width),) = pairs("size", [tuple(size)])
+    if not (height >= 1 and width >= 1 and height * width < 2**31):  # before memory is asked for
+        raise ValueError(f"size is {list(size)}; give sides from 1, and less than 2^31 pixels")
+    out = np.empty((height, width), np.bool_)
+    _native.decode_run_lengths_into(out.view(np.uint8), text)
+    return out
+
+
+def _floats(name: str, values: ArrayLike) -> NDArray[np.float32]:
+    given = np.asarray(values)
+    if given.dtype != np.float32:
+        raise ValueError(f"{name} has dtype {given.dtype}; give float32")
+    return np.require(given, np.float32, ("C_CONTIGUOUS", "ALIGNED"))
+
+
+def _mask(mask: ArrayLike) -> NDArray[np.uint8]:
+    given = np.asarray(mask)
+    if given.dtype not in (np.bool_, np.uint8) or given.ndim != 2:
+        raise ValueError(f"mask has dtype {given.dtype} and shape {given.shape}; give bool or uint8 [height, width]")
+    return np.ascontiguousarray(given).view(np.uint8)
