@@ -27,3 +27,7 @@ class UnavailableError(RfkernelsError, RuntimeError):
 
 class InvalidArgumentError(RfkernelsError, ValueError):
     """An argument has a type, shape or value the function does not accept."""
+
+
+class InvalidMaskDecodeArgumentError(InvalidArgumentError):
+    """A request asks for masks in a way that there is not: its mask_decode_mode or tradeoff_factor is out of range."""

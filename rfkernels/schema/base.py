@@ -16,7 +16,8 @@ class SchemaError(InvalidArgumentError):
 
 class ResponseModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Base of responses. Every optional field has the default None, so that leaving out defaults leaves out nulls
-    and nothing else: a class_id or confidence of 0 stays.
+    and nothing else: a class_id or confidence of 0 stays. A default that V2 writes is given by a factory, since what a
+    factory made is no default to leave out.
     """
 
     def to_json(self) -> str:

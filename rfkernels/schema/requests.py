@@ -157,6 +157,62 @@ class ObjectDetectionInferenceRequest(CVInferenceRequest, kw_only=True):
     active_learning_target_dataset: str | None = None
 
 
+class InstanceSegmentationInferenceRequest(ObjectDetectionInferenceRequest, kw_only=True):
+    """Detect objects and their outlines.
+
+    Attributes:
+        mask_decode_mode: "accurate", "fast" or "tradeoff": masks of the size of the image, of the network's masks, or
+            between the two. Has an effect with `allow_reduced_mask_resolution` only, and is checked by the task.
+        tradeoff_factor: from 0 (as "fast") to 1 (as "accurate"), for "tradeoff"; checked by the task.
+        allow_reduced_mask_resolution: answer with masks, outlines and boxes on the grid that `mask_decode_mode` names,
+            and with `original_image` and `mask_metadata`.
+        response_mask_format: "polygon" for outlines, "rle" for masks as COCO has them.
+        enforce_dense_masks_in_inference_models: accepted for compatibility, without effect.
+    """
+
+    mask_decode_mode: str | None = "accurate"
+    tradeoff_factor: float | None = 0.0
+    allow_reduced_mask_resolution: bool = False
+    response_mask_format: Literal["polygon", "rle"] = "polygon"
+    enforce_dense_masks_in_inference_models: bool | None = False
+
+
+class KeypointsDetectionInferenceRequest(ObjectDetectionInferenceRequest, kw_only=True):
+    """Detect objects and the keypoints of each.
+
+    Attributes:
+        confidence: detections at or below it are dropped; "best" is refused, as V2 has no such thresholds for
+            keypoints.
+        keypoint_confidence: keypoints below it are left out.
+    """
+
+    confidence: float | Literal["default"] = 0.4
+    keypoint_confidence: float | None = 0.0
+
+
+class ClassificationInferenceRequest(CVInferenceRequest, kw_only=True):
+    """Say of which class, or classes, an image is.
+
+    Attributes:
+        model_type: "classification", whatever was given.
+        include_anomaly_map: accepted for compatibility, without effect.
+        confidence: classes below it are left out.
+        visualize_predictions, visualization_stroke_width: the annotated picture in the answer.
+        disable_active_learning, active_learning_target_dataset: accepted for compatibility, without effect.
+    """
+
+    include_anomaly_map: bool = False
+    confidence: Confidence = 0.4
+    visualization_stroke_width: int | None = 1
+    visualize_predictions: bool | None = False
+    disable_active_learning: bool | None = False
+    active_learning_target_dataset: str | None = None
+
+    def __post_init__(self) -> None:
+        self.model_type = "classification"
+        super().__post_init__()
+
+
 # What V2 (pydantic) takes for a truth value, in any case.
 _TRUTHS = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict.fromkeys(
     ("0", "off", "f", "false", "n", "no"), False
@@ -176,20 +232,25 @@ def _scalar_kinds(model: type[RequestModel]) -> dict[str, frozenset[type]]:
 
 def _as_v2_reads(value: Any, kinds: frozenset[type]) -> Any:  # noqa: ANN401 - whatever a field was given
     """A value in the form that msgspec takes, where V2 takes more: "yes" for true, true for 1, " 7 " for 7."""
+    if isinstance(value, str):
+        return _text_as_v2_reads(value, kinds)
     if bool in kinds:
-        if isinstance(value, str):
-            return _TRUTHS.get(value.lower(), value)
         return bool(value) if isinstance(value, float) and value in (0.0, 1.0) else value
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, str) and float in kinds:
+    return int(value) if isinstance(value, bool) else value
+
+
+def _text_as_v2_reads(text: str, kinds: frozenset[type]) -> str | bool | int | float:
+    # A text that is no null or no number in V2 is quoted, since msgspec would read "null" and "1e3".
+    if text.lower() == "null":
+        return repr(text)
+    if bool in kinds:
+        return _TRUTHS.get(text.lower(), text)
+    if float in kinds:
         with contextlib.suppress(ValueError):
-            return float(value) if value.isascii() else value
-    elif isinstance(value, str):
-        # A text that is no number in V2 is quoted, since msgspec would read "1e3".
-        number = _WHOLE_NUMBER.fullmatch(value)
-        return int(number[1]) if number else repr(value)
-    return value
+            return float(text) if text.isascii() else text
+        return text
+    number = _WHOLE_NUMBER.fullmatch(text)
+    return int(number[1]) if number else repr(text)
 
 
 @cache

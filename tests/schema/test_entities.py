@@ -267,6 +267,8 @@ WRONG = {
     "count in other digits": ({"image": IMAGE, "max_detections": "\u0663"}, r"\.max_detections: "),
     "threshold in other digits": ({"image": IMAGE, "iou_threshold": "\u0663"}, r"\.iou_threshold: "),
     "empty threshold": ({"image": IMAGE, "iou_threshold": ""}, r"\.iou_threshold: "),
+    "threshold of a null in words": ({"image": IMAGE, "iou_threshold": "null"}, r"\.iou_threshold: "),
+    "flag of a null in words": ({"image": IMAGE, "class_agnostic_nms": "Null"}, r"\.class_agnostic_nms: "),
     "id of a number": ({"image": IMAGE, "id": 7}, r"\.id: Expected `str`, got `int`"),
 }
 
