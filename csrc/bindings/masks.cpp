@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "arguments.h"
 #include "common.h"
-#include "values.h"
 
 namespace rfkernels::bindings {
 namespace {

@@ -78,7 +78,7 @@ struct Detections {
 /// Raw YOLOv8 heads to detections. For every image:
 ///
 ///   class     = the greatest of the anchor's logits, the first on a tie
-///   score     = sigmoid(logit), fp32 (detection_arithmetic.h: the same bits on every machine, <= 2 ulp; 0 for logits
+///   score     = sigmoid(logit), fp32 (device/arithmetic.h: the same bits on every machine, <= 2 ulp; 0 for logits
 ///               below -88.7, where it would be subnormal)
 ///   distance  = sum(bin * softmax(box[side])) fp32; for reg_max 1 the channel itself
 ///   x1, y1    = (anchor + 0.5 - distance) * stride,    x2, y2 = (anchor + 0.5 + distance) * stride

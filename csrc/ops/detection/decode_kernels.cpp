@@ -1,6 +1,6 @@
 #include "detection_arithmetic.h"
+#include "device/lanes.h"
 #include "kernels.h"
-#include "lanes.h"
 
 namespace rfkernels {
 namespace RFK_VARIANT {

@@ -1,17 +1,15 @@
 #include "decoded_candidates.h"
 
-#include <algorithm>
 #include <cmath>
 
+#include "device/image_targets.h"
 #include "suppression.h"
 
 namespace rfkernels {
 namespace {
 
-float map_back(float network, double pad, double scale, double crop_offset, std::int64_t size,
-               BoxConvention convention) {
-    float position = (network - static_cast<float>(pad)) / static_cast<float>(scale) + static_cast<float>(crop_offset);
-    position = std::min(std::max(position, 0.0f), static_cast<float>(size));
+float map_back(float network, const AxisBack& axis, BoxConvention convention) {
+    const float position = axis.clamped(axis.position(network));
     return convention == BoxConvention::kV2 ? std::nearbyint(position) : position;
 }
 
@@ -33,19 +31,13 @@ Detections finish(const DetectionKernels& kernels, const DecodedCandidates& cand
     result.scores.reserve(kept.indices.size());
     result.class_ids.reserve(kept.indices.size());
     result.anchor_indices.reserve(kept.indices.size());
-    const Placement& placement = image.placement;
-    const double pads[2] = {static_cast<double>(placement.left), static_cast<double>(placement.top)};
-    const double scales[2] = {placement.scale_x, placement.scale_y};
-    const double crops[2] = {static_cast<double>(placement.crop.x), static_cast<double>(placement.crop.y)};
-    const std::int64_t sizes[2] = {image.image_width, image.image_height};
+    const AxisBack axes[2] = {x_axis_back(image), y_axis_back(image)};
     for (const std::int32_t index : kept.indices) {
         if (!is_wanted(params, candidates.class_ids[index])) continue;
         for (int coordinate = 0; coordinate < 4; ++coordinate) {
             const float network = candidates.boxes[4 * static_cast<std::size_t>(index) + coordinate];
-            const int axis = coordinate % 2;
             result.network_boxes.push_back(network);
-            result.boxes.push_back(
-                map_back(network, pads[axis], scales[axis], crops[axis], sizes[axis], params.box_convention));
+            result.boxes.push_back(map_back(network, axes[coordinate % 2], params.box_convention));
         }
         result.scores.push_back(candidates.scores[index]);
         result.class_ids.push_back(candidates.class_ids[index]);

@@ -9,8 +9,10 @@
 #include "checks.h"
 #include "decoded_candidates.h"
 #include "detection_arithmetic.h"
+#include "device/anchors.h"
 #include "device/guarded.h"
-#include "planes.h"
+#include "device/image_targets.h"
+#include "device/planes.h"
 #include "suppression.h"
 
 namespace rfkernels {
@@ -55,31 +57,6 @@ float logit_gate(float confidence) {
     const double relaxed = static_cast<double>(confidence) * (1.0 - 2e-6);
     const float gate = static_cast<float>(std::log(relaxed / (1.0 - relaxed)));  // -infinity for 0
     return gate - std::fabs(gate) * 2e-6f - 1e-12f;
-}
-
-/// Anchors of one scale among those of all.
-struct Grid {
-    std::int64_t columns = 0;
-    std::int64_t anchor_count = 0;
-    std::int64_t first_anchor = 0;
-    float stride = 0.0f;
-};
-
-/// Reads one scale's size and adds its anchors to those counted so far.
-Status read_grid(std::int64_t rows, std::int64_t columns, std::int64_t stride, const std::string& stride_name,
-                 std::int64_t* anchor_count, Grid* grid) {
-    if (stride < 1) {
-        return Status::invalid_argument(stride_name + " is " + std::to_string(stride) + "; give at least 1");
-    }
-    grid->columns = columns;
-    grid->anchor_count = rows * columns;
-    grid->first_anchor = *anchor_count;
-    grid->stride = static_cast<float>(stride);
-    *anchor_count += grid->anchor_count;
-    if (*anchor_count > std::numeric_limits<std::int32_t>::max()) {
-        return Status::invalid_argument("the levels have more than 2147483647 anchors in all");
-    }
-    return Status();
 }
 
 struct Level {
@@ -318,21 +295,9 @@ Status detect_from_candidates(const AnchorGrid* grids, std::int64_t grid_count, 
                               const ImageTarget* images, std::int64_t image_count, const DetectionParams& params,
                               std::vector<Detections>* results) {
     return guarded(kNoMemory, [&]() -> Status {
-        if (grid_count < 1) return Status::invalid_argument("grids is empty; give the sizes of at least one level");
-        std::vector<Grid> read_grids(static_cast<std::size_t>(grid_count));
-        std::int64_t anchor_count = 0;
-        for (std::int64_t i = 0; i < grid_count; ++i) {
-            const std::int64_t longest = std::numeric_limits<std::int32_t>::max();  // keeps the product in 64 bits
-            if (grids[i].rows < 1 || grids[i].columns < 1 || grids[i].rows > longest || grids[i].columns > longest) {
-                return Status::invalid_argument("grids[" + std::to_string(i) + "] is " + std::to_string(grids[i].rows) +
-                                                " x " + std::to_string(grids[i].columns) +
-                                                "; give sides from 1 to 2147483647");
-            }
-            Status status = read_grid(grids[i].rows, grids[i].columns, grids[i].stride,
-                                      "strides[" + std::to_string(i) + "]", &anchor_count, &read_grids[i]);
-            if (!status.ok()) return status;
-        }
-        Status status = check(params.suppression);
+        std::vector<Grid> levels;
+        Status status = read_grids(grids, grid_count, &levels);
+        if (status.ok()) status = check(params.suppression);
         if (status.ok()) status = check_images(images, image_count, image_count);
         DetectionKernels kernels;
         if (status.ok()) status = detection_kernels(&kernels);
@@ -344,14 +309,14 @@ Status detect_from_candidates(const AnchorGrid* grids, std::int64_t grid_count, 
         for (std::int64_t image = 0; image < image_count; ++image) {
             decoded.clear();
             ReadCandidates read;
-            status = read_candidates(candidates[image], read_grids, image, &read);
+            status = read_candidates(candidates[image], levels, image, &read);
             if (!status.ok()) return status;
-            for (std::size_t level = 0; level < read_grids.size(); ++level) {
+            for (std::size_t level = 0; level < levels.size(); ++level) {
                 if (read.stretches[level].count == 0) continue;
                 const Plane& plane = read.bins[level];
                 bins.resize(static_cast<std::size_t>(read.reg_max[level] * kBinColumns), 0.0f);
                 decode(
-                    kernels, read_grids[level], read.stretches[level], read.reg_max[level],
+                    kernels, levels[level], read.stretches[level], read.reg_max[level],
                     [&](std::int64_t k, std::int64_t, std::int64_t channel) { return plane.value(0, channel, k); },
                     &bins, &decoded);
             }

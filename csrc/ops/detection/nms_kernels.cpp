@@ -1,5 +1,5 @@
+#include "device/lanes.h"
 #include "kernels.h"
-#include "lanes.h"
 
 namespace rfkernels {
 namespace RFK_VARIANT {

@@ -6,8 +6,8 @@
 
 #include "contours.h"
 #include "device/guarded.h"
+#include "device/planes.h"
 #include "mask_window.h"
-#include "ops/detection/planes.h"
 #include "rfkernels/instruction_set.h"
 #include "run_lengths.h"
 

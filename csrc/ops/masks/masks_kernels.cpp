@@ -1,7 +1,7 @@
 #include "masks_kernels.h"
 
-#include "ops/detection/detection_arithmetic.h"
-#include "ops/detection/lanes.h"
+#include "device/arithmetic.h"
+#include "device/lanes.h"
 
 namespace rfkernels {
 namespace RFK_VARIANT {

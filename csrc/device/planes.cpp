@@ -1,4 +1,4 @@
-#include "planes.h"
+#include "device/planes.h"
 
 #include <algorithm>
 #include <limits>

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "detection_arithmetic.h"
+#include "device/arithmetic.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
