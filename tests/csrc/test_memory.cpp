@@ -10,6 +10,7 @@
 #include "check.h"
 #include "rfkernels/detection.h"
 #include "rfkernels/instruction_set.h"
+#include "rfkernels/masks.h"
 #include "rfkernels/neighbourhoods.h"
 #include "rfkernels/preprocess.h"
 
@@ -147,6 +148,46 @@ void check_neighbourhoods() {
     check_every_allocation([&] { return write(wrong); }, StatusCode::kInvalidArgument);
 }
 
+void check_masks() {
+    rfkernels::MaskGridRequest request;
+    CHECK(rfkernels::plan_stretch(rfkernels::whole_image(20, 30), {16, 32}, &request.placement).ok());
+    request.image_height = 20;
+    request.image_width = 30;
+    request.network_height = 16;
+    request.network_width = 32;
+    request.prototype_height = 4;
+    request.prototype_width = 8;
+    rfkernels::MaskGrid grid;
+    CHECK(rfkernels::plan_mask_grid(request, &grid).ok());
+    rfkernels::MaskGridRequest wrong = request;
+    wrong.image_width = 0;
+    check_every_allocation([&] { return rfkernels::plan_mask_grid(wrong, &grid); }, StatusCode::kInvalidArgument);
+    std::vector<float> values(2 * 4 * 8, 1.0F);
+    const float coefficients[2] = {1.0F, 1.0F};
+    const float box[4] = {0.0F, 0.0F, 20.0F, 12.0F};
+    rfkernels::MaskSources sources{view_of(values.data(), {1, 2, 4, 8}), coefficients, box, 1};
+    rfkernels::Polygons polygons;
+    rfkernels::RunLengths lengths;
+    std::vector<std::uint8_t> out(20 * 30);
+    for (const auto choice : {rfkernels::ContourChoice::kAll, rfkernels::ContourChoice::kMostPoints}) {
+        check_every_allocation([&] { return rfkernels::masks_to_polygons(sources, grid, choice, &polygons); },
+                               StatusCode::kOk);
+    }
+    check_every_allocation([&] { return rfkernels::masks_to_run_lengths(sources, grid, &lengths); }, StatusCode::kOk);
+    check_every_allocation([&] { return rfkernels::masks_to_bits(sources, grid, out.data()); }, StatusCode::kOk);
+    check_every_allocation([&] { return rfkernels::masks_to_dense(sources, grid, out.data()); }, StatusCode::kOk);
+    const rfkernels::DenseMask dense{out.data(), 20, 30, 30};
+    check_every_allocation([&] { return rfkernels::encode_run_lengths(dense, &lengths); }, StatusCode::kOk);
+    check_every_allocation([&] { return rfkernels::find_contours(dense, rfkernels::ContourChoice::kAll, &polygons); },
+                           StatusCode::kOk);
+    check_every_allocation([&] { return rfkernels::decode_run_lengths("damaged", 20, 30, out.data()); },
+                           StatusCode::kInvalidArgument);
+    sources.prototypes.shape[1] = 3;
+    sources.prototypes.strides[2] = 4;
+    check_every_allocation([&] { return rfkernels::masks_to_run_lengths(sources, grid, &lengths); },
+                           StatusCode::kInvalidArgument);
+}
+
 void check_suppression() {
     const float boxes[8] = {0.0F, 0.0F, 10.0F, 10.0F, 20.0F, 20.0F, 30.0F, 30.0F};
     const float scores[2] = {0.5F, 0.6F};
@@ -196,6 +237,7 @@ void check_preprocess() {
 int main() {
     check_detection();
     check_neighbourhoods();
+    check_masks();
     check_suppression();
     check_preprocess();
     return 0;

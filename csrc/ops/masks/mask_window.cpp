@@ -105,11 +105,13 @@ void draw_mask(const MaskPlan& plan, const float* box, const float* coefficients
 
     const std::int64_t words = (width.size() + BitMask::kBits - 1) / BitMask::kBits;
     const std::int64_t pitch = words * BitMask::kBits;
-    memory->wide.assign(static_cast<std::size_t>(rows.size() * pitch), 0.0f);
+    memory->wide.assign(static_cast<std::size_t>(rows.size() * pitch + kMostLanes), 0.0f);
     memory->signs.resize(static_cast<std::size_t>(rows.size() * words));
     const RowResampling along_rows{plan.columns.first.data() + width.first,
+                                   plan.columns.run_ends.data() + width.first,
+                                   width.first,
                                    plan.columns.weights.data() + width.first,
-                                   plan.columns.size,
+                                   plan.columns.weight_step,
                                    plan.columns.taps,
                                    static_cast<std::int32_t>(columns.first),
                                    width.size()};
@@ -131,7 +133,8 @@ void draw_mask(const MaskPlan& plan, const float* box, const float* coefficients
             const std::int64_t row = first_row + static_cast<std::int64_t>(tap);
             memory->tap_rows[tap] = memory->wide.data() + row * pitch;
             memory->tap_signs[tap] = memory->signs.data() + row * words;
-            memory->tap_weights[tap] = plan.rows.weights[tap * static_cast<std::size_t>(plan.rows.size) + result];
+            memory->tap_weights[tap] =
+                plan.rows.weights[tap * static_cast<std::size_t>(plan.rows.weight_step) + result];
         }
         const RowBlend blend{memory->tap_rows.data(), memory->tap_signs.data(), memory->tap_weights.data(),
                              plan.rows.taps, words};

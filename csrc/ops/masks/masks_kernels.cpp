@@ -104,22 +104,30 @@ void centre_probabilities(float* values, std::int64_t count) {
     for (; i < count; ++i) values[i] = sigmoid(values[i]) - 0.5f;
 }
 
+// Results between the same two pixels of the source lie side by side: a vector of them needs no gathering, and may
+// reach beyond them, since what follows is written next.
 void resample_row(const float* row, const RowResampling& resampling, float* out) {
-    const std::int32_t* __restrict first = resampling.first;
-    float* __restrict to = out;
-    const std::int32_t base = resampling.base;
     if (resampling.taps == 2) {
-        const float* __restrict left = resampling.weights;
-        const float* __restrict right = left + resampling.weight_step;
-        for (std::int64_t i = 0; i < resampling.count; ++i)
-            to[i] = left[i] * row[first[i] - base] + right[i] * row[first[i] - base + 1];
-        return;
+        const float* left = resampling.weights;
+        const float* right = left + resampling.weight_step;
+        for (std::int64_t i = 0; i < resampling.count;) {
+            const float* source = row + (resampling.first[i] - resampling.base);
+            const Floats from_left = broadcast(source[0]), from_right = broadcast(source[1]);
+            const std::int64_t run_end = resampling.run_ends[i] - resampling.place;
+            const std::int64_t end = run_end < resampling.count ? run_end : resampling.count;
+            for (; i < end; i += kLanes) store(out + i, load(left + i) * from_left + load(right + i) * from_right);
+            i = end;
+        }
+    } else {
+        for (std::int64_t i = 0; i < resampling.count; ++i) {
+            const float* source = row + (resampling.first[i] - resampling.base);
+            const float* weight = resampling.weights + i;
+            float sum = weight[0] * source[0];
+            for (int tap = 1; tap < resampling.taps; ++tap) sum += weight[tap * resampling.weight_step] * source[tap];
+            out[i] = sum;
+        }
     }
-    for (std::int64_t i = 0; i < resampling.count; ++i) to[i] = resampling.weights[i] * row[first[i] - base];
-    for (int tap = 1; tap < resampling.taps; ++tap) {
-        const float* __restrict weights = resampling.weights + tap * resampling.weight_step;
-        for (std::int64_t i = 0; i < resampling.count; ++i) to[i] += weights[i] * row[first[i] - base + tap];
-    }
+    for (int i = 0; i < kMostLanes; ++i) out[resampling.count + i] = 0.0f;
 }
 
 void sign_words(const float* values, std::int64_t word_count, std::uint64_t* words) {

@@ -23,15 +23,21 @@ using MixPrototypes = void(const PrototypeValues& prototypes, const float* coeff
 /// values [count] to sigmoid(value) - 1/2: above 0 where the probability is above 1/2.
 using CentreProbabilities = void(float* values, std::int64_t count);
 
+/// Floats of the widest vector of any instruction set.
+constexpr int kMostLanes = 16;
+
 /// One row of a resampling: out[i] = sum over t of weights[t * weight_step + i] * row[first[i] - base + t], i < count.
 struct RowResampling {
     const std::int32_t* first = nullptr;
-    const float* weights = nullptr;
+    const std::int32_t* run_ends = nullptr;  ///< of each i the next one with another `first`, counted from `place`
+    std::int64_t place = 0;
+    const float* weights = nullptr;  ///< readable for a vector that begins at the last result
     std::int64_t weight_step = 0;
     int taps = 0;
     std::int32_t base = 0;
     std::int64_t count = 0;
 };
+/// out [count + kMostLanes]: zeros follow the results.
 using ResampleRow = void(const float* row, const RowResampling& resampling, float* out);
 
 /// Which of `word_count` * 64 values are above 0: bit i % 64 of word i / 64.

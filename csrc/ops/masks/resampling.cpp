@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "masks_kernels.h"
+
 namespace rfkernels {
 namespace {
 
@@ -97,7 +99,14 @@ Resampling plan_resampling(std::int64_t source_first, std::int64_t source_size, 
         plan.first[static_cast<std::size_t>(index)] = static_cast<std::int32_t>(first);
         plan.taps = std::max(plan.taps, static_cast<int>(last - first + 1));
     }
-    plan.weights.assign(static_cast<std::size_t>(size * plan.taps), 0.0f);
+    plan.run_ends.resize(plan.first.size());
+    std::int32_t run_end = static_cast<std::int32_t>(size);
+    for (std::size_t index = plan.first.size(); index-- > 0;) {
+        plan.run_ends[index] = run_end;
+        if (index > 0 && plan.first[index - 1] != plan.first[index]) run_end = static_cast<std::int32_t>(index);
+    }
+    plan.weight_step = size + kMostLanes;
+    plan.weights.assign(static_cast<std::size_t>(plan.weight_step * plan.taps), 0.0f);
     std::vector<double> weights(static_cast<std::size_t>(plan.taps));
     for (std::int64_t index = 0; index < size; ++index) {
         const std::int64_t first = plan.first[static_cast<std::size_t>(index)];
@@ -106,7 +115,7 @@ Resampling plan_resampling(std::int64_t source_first, std::int64_t source_size, 
             weights[static_cast<std::size_t>(pixel - first)] += weight;
         });
         for (int tap = 0; tap < plan.taps; ++tap) {
-            plan.weights[static_cast<std::size_t>(tap * size + index)] =
+            plan.weights[static_cast<std::size_t>(tap * plan.weight_step + index)] =
                 static_cast<float>(weights[static_cast<std::size_t>(tap)]);
         }
     }

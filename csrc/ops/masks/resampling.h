@@ -6,12 +6,14 @@
 namespace rfkernels {
 
 /// How the pixels of one axis are made of those of another: result i is the sum over t < taps of
-/// weights[t * size + i] * source[first[i] + t]. Positions may lie outside of the source; first is ascending.
+/// weights[t * weight_step + i] * source[first[i] + t]. Positions may lie outside of the source; first is ascending.
 struct Resampling {
     std::int64_t size = 0;
     int taps = 0;
-    std::vector<std::int32_t> first;  ///< [size]
-    std::vector<float> weights;       ///< [taps, size]
+    std::vector<std::int32_t> first;     ///< [size]
+    std::vector<std::int32_t> run_ends;  ///< [size] for each result the first one after it with another `first`
+    std::int64_t weight_step = 0;        ///< size and room for a vector that begins at the last result
+    std::vector<float> weights;          ///< [taps, weight_step]
 };
 
 /// Which of a `source_size` pixels, starting at `source_first`, of an axis of prototypes become `size` pixels.
