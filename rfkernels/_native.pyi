@@ -148,6 +148,30 @@ def write_neighbourhoods(
     row_counts: NDArray[np.int64],
 ) -> list[tuple[int, int]]: ...
 
+# keypoints
+
+def keypoints_from_heads(
+    heads: Sequence[_Values],
+    strides: Sequence[int],
+    anchor_indices: Sequence[NDArray[np.int32]],
+    placements: Sequence[Any],
+    image_sizes: Sequence[tuple[int, int]],
+    dimensions: int,
+    keypoint_confidence: float,
+    whole_pixels: bool,
+) -> list[NDArray[np.float32]]: ...
+def keypoints_from_rows(
+    rows: Sequence[_Values],
+    anchor_indices: Sequence[NDArray[np.int32]],
+    grids: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    placements: Sequence[Any],
+    image_sizes: Sequence[tuple[int, int]],
+    dimensions: int,
+    keypoint_confidence: float,
+    whole_pixels: bool,
+) -> list[NDArray[np.float32]]: ...
+
 # masks
 
 class MaskGrid:

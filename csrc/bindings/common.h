@@ -18,6 +18,7 @@ void bind_instruction_set(py::module_& module);
 void bind_detection(py::module_& module);
 void bind_preprocess(py::module_& module);
 void bind_neighbourhoods(py::module_& module);
+void bind_keypoints(py::module_& module);
 void bind_masks(py::module_& module);
 
 }  // namespace rfkernels::bindings

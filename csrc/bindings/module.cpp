@@ -29,5 +29,6 @@ PYBIND11_MODULE(_native, module) {
     rfkernels::bindings::bind_detection(module);
     rfkernels::bindings::bind_preprocess(module);
     rfkernels::bindings::bind_neighbourhoods(module);
+    rfkernels::bindings::bind_keypoints(module);
     rfkernels::bindings::bind_masks(module);
 }

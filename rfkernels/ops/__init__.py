@@ -11,6 +11,7 @@ from rfkernels.ops.detection import (
     nms,
     select_candidates,
 )
+from rfkernels.ops.keypoints import keypoints_from_heads, keypoints_from_rows
 from rfkernels.ops.masks import (
     MaskGrid,
     Polygons,
@@ -56,6 +57,8 @@ __all__ = [
     "encode_rle",
     "find_contours",
     "grayscale",
+    "keypoints_from_heads",
+    "keypoints_from_rows",
     "letterbox",
     "masks_to_bits",
     "masks_to_dense",

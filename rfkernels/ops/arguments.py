@@ -1,11 +1,16 @@
-"""Checks of plain numbers, so that a wrong one is an error that names it."""
+"""Checks of numbers, so that a wrong one is an error that names it."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import SupportsIndex, cast
+from typing import Literal, SupportsIndex, cast
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# What the native ops read: elements one behind the other, each at a multiple of its size.
+PACKED: tuple[Literal["C_CONTIGUOUS"], Literal["ALIGNED"]] = ("C_CONTIGUOUS", "ALIGNED")
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
@@ -45,3 +50,20 @@ def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[in
         else:
             read.append((whole_number(f"{name}[{index}][0]", first), whole_number(f"{name}[{index}][1]", second)))
     return read
+
+
+def as_int32(name: str, numbers: ArrayLike, of: str = "") -> NDArray[np.int32]:
+    """An array that the native ops read.
+
+    Raises:
+        ValueError: numbers that int32 does not hold; the message names them, and what they are `of` it.
+    """
+    given = np.asarray(numbers)
+    if given.dtype == np.int32:
+        return given if given.flags.c_contiguous and given.flags.aligned else np.require(given, np.int32, PACKED)
+    converted = np.require(given, np.int32, PACKED)
+    if not np.array_equal(converted, given):
+        raise ValueError(
+            f"{name} {of}".rstrip() + f" of dtype {given.dtype} are not all whole numbers of 32 bits; give int32"
+        )
+    return converted

@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
-from rfkernels.ops.arguments import pairs, whole_number, whole_numbers
+from rfkernels.ops.arguments import PACKED, as_int32, pairs, whole_number, whole_numbers
 
 Convention = Literal["v2", "ultralytics"]
 # What a network gives: float32, or the bits of bfloat16.
 Values: TypeAlias = NDArray[np.float32] | NDArray[np.uint16]
 ClassFilterStage = Literal["before_suppression", "after_cut"]
-
-# What the native op reads: elements one behind the other, each at a multiple of its size.
-_PACKED: tuple[Literal["C_CONTIGUOUS"], Literal["ALIGNED"]] = ("C_CONTIGUOUS", "ALIGNED")
 
 
 class RectangleLike(Protocol):
@@ -138,8 +135,8 @@ def nms(
     Source: torchvision.ops.batched_nms (a box is suppressed when IoU > threshold), but class ids are compared instead
     of moving classes apart by an offset, which rounds coordinates.
     """
-    box_array = np.require(boxes, np.float32, _PACKED)
-    score_array = np.require(scores, np.float32, _PACKED)
+    box_array = np.require(boxes, np.float32, PACKED)
+    score_array = np.require(scores, np.float32, PACKED)
     if box_array.size == 0 and box_array.ndim == 1:  # an empty list has no second axis
         box_array = box_array.reshape(0, 4)
     if box_array.ndim != 2 or box_array.shape[1] != 4:
@@ -148,7 +145,7 @@ def nms(
         raise ValueError(f"scores has shape {score_array.shape} for boxes of shape {box_array.shape}; give [n]")
     class_array: NDArray[np.int32] | None = None
     if class_ids is not None:
-        class_array = _as_int32("class_ids", class_ids)
+        class_array = as_int32("class_ids", class_ids)
         if class_array.shape != score_array.shape:
             raise ValueError(f"class_ids has shape {class_array.shape} for boxes of shape {box_array.shape}; give [n]")
     indices, overflowed = _native.nms(
@@ -364,30 +361,18 @@ def _as_values(values: Values) -> Values:
     return cast("Values", np.asarray(values))
 
 
-def _as_int32(name: str, numbers: ArrayLike, of: str = "") -> NDArray[np.int32]:
-    given = np.asarray(numbers)
-    if given.dtype == np.int32:
-        return given if given.flags.c_contiguous and given.flags.aligned else np.require(given, np.int32, _PACKED)
-    converted = np.require(given, np.int32, _PACKED)
-    if not np.array_equal(converted, given):
-        raise ValueError(
-            f"{name} {of}".rstrip() + f" of dtype {given.dtype} are not all whole numbers of 32 bits; give int32"
-        )
-    return converted
-
-
 def _as_float32(numbers: ArrayLike) -> NDArray[np.float32]:
     given = np.asarray(numbers)
     if given.dtype == np.float32 and given.flags.c_contiguous and given.flags.aligned:
         return given
-    return np.require(given, np.float32, _PACKED)
+    return np.require(given, np.float32, PACKED)
 
 
 def _as_native(found: Candidates, name: str) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     return (
-        _as_int32(name, found.anchor_indices, "anchor_indices"),
+        as_int32(name, found.anchor_indices, "anchor_indices"),
         _as_float32(found.scores),
-        _as_int32(name, found.class_ids, "class_ids"),
+        as_int32(name, found.class_ids, "class_ids"),
     )
 
 
@@ -405,7 +390,7 @@ def _as_flags_of(candidates: Sequence[Candidates], wanted_classes: Sequence[int]
 def _as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.float32] | None:
     if class_confidences is None:
         return None
-    thresholds = np.require(class_confidences, np.float32, _PACKED)
+    thresholds = np.require(class_confidences, np.float32, PACKED)
     if thresholds.ndim != 1:
         raise ValueError(f"class_confidences has shape {thresholds.shape}; give [class_count]")
     return thresholds

@@ -16,8 +16,8 @@
 namespace {
 
 using rfkernels::ContourChoice;
-using rfkernels::decode_run_lengths;
 using rfkernels::DataType;
+using rfkernels::decode_run_lengths;
 using rfkernels::MaskConvention;
 using rfkernels::MaskGrid;
 using rfkernels::MaskSources;

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "rfkernels/detection.h"
 #include "rfkernels/instruction_set.h"
+#include "rfkernels/keypoints.h"
 #include "rfkernels/masks.h"
 #include "rfkernels/neighbourhoods.h"
 #include "rfkernels/preprocess.h"
@@ -133,6 +134,28 @@ void check_detection() {
     }
 }
 
+void check_keypoints() {
+    std::vector<float> values(6 * 16, 0.5F);
+    const rfkernels::KeypointLevel level{view_of(values.data(), {1, 6, 4, 4}), 8};
+    const rfkernels::AnchorGrid grid{4, 4, 8};
+    const rfkernels::TensorView rows = view_of(values.data(), {2, 6});
+    rfkernels::ImageTarget image;
+    image.image_width = image.image_height = 32;
+    const std::int32_t indices[2] = {15, 3};
+    const std::int32_t wrong[2] = {15, 16};
+    const rfkernels::KeypointParams params;
+    std::vector<rfkernels::Keypoints> found;
+    for (const std::int32_t* given : {indices, wrong}) {
+        const rfkernels::ChosenAnchors chosen{given, 2};
+        const StatusCode expected = given == indices ? StatusCode::kOk : StatusCode::kInvalidArgument;
+        check_every_allocation(
+            [&] { return rfkernels::keypoints_from_heads(&level, 1, &chosen, &image, 1, params, &found); }, expected);
+        check_every_allocation(
+            [&] { return rfkernels::keypoints_from_rows(&grid, 1, &rows, &chosen, &image, 1, params, &found); },
+            expected);
+    }
+}
+
 void check_neighbourhoods() {
     const std::int32_t pixels[3] = {3, 9, 20};
     const std::int32_t wrong[3] = {3, 9, 30};
@@ -236,6 +259,7 @@ void check_preprocess() {
 
 int main() {
     check_detection();
+    check_keypoints();
     check_neighbourhoods();
     check_masks();
     check_suppression();
