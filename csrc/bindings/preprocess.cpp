@@ -162,6 +162,12 @@ bool red_first_of(const std::string& color_order) {
     throw py::value_error("color_order is \"" + color_order + "\"; give \"bgr\" or \"rgb\"");
 }
 
+Interpolation interpolation_of(const std::string& name) {
+    if (name == "bilinear") return Interpolation::kBilinear;
+    if (name == "antialiased") return Interpolation::kAntialiased;
+    throw py::value_error("interpolation is \"" + name + "\"; give \"bilinear\" or \"antialiased\"");
+}
+
 SizeRounding rounding_of(const std::string& name) {
     if (name == "truncate") return SizeRounding::kTruncate;
     if (name == "half_to_even") return SizeRounding::kHalfToEven;
@@ -272,6 +278,15 @@ void bind_planning(py::module_& module) {
         },
         py::arg("crop"), py::arg("height"), py::arg("width"), "The middle of it, not resized.");
     module.def(
+        "plan_shortest_side_crop",
+        [](const Rectangle& crop, std::int64_t height, std::int64_t width) {
+            Placement placement;
+            raise_if_failed(plan_shortest_side_crop(crop, Size{height, width}, &placement));
+            return placement;
+        },
+        py::arg("crop"), py::arg("height"), py::arg("width"),
+        "Resized so that its shorter side is the canvas's, the middle of it.");
+    module.def(
         "plan_fit_longer_edge",
         [](const Rectangle& crop, std::int64_t height, std::int64_t width) {
             Placement placement;
@@ -292,14 +307,16 @@ void bind_preprocess(py::module_& module) {
         "preprocess_into",
         [](const py::array& out, const std::vector<py::array>& images, const std::vector<Placement>& placements,
            bool swap_channels, int pad_value, const std::string& normalization, float divisor,
-           const std::vector<float>& first, const std::vector<float>& second, bool keep_padding) {
+           const std::vector<float>& first, const std::vector<float>& second, bool keep_padding,
+           const std::string& interpolation) {
             PreprocessParams params = params_of(swap_channels, pad_value, normalization, divisor, first, second);
+            params.interpolation = interpolation_of(interpolation);
             params.keep_padding = keep_padding;
             preprocess_into(out, images, placements, params);
         },
         py::arg("out"), py::arg("images"), py::arg("placements"), py::kw_only(), py::arg("swap_channels"),
         py::arg("pad_value"), py::arg("normalization"), py::arg("divisor"), py::arg("first"), py::arg("second"),
-        py::arg("keep_padding"),
+        py::arg("keep_padding"), py::arg("interpolation"),
         "Images to network input in one pass; `first`, `second` are mean and std, or scale and offset.");
     module.def(
         "grayscale",

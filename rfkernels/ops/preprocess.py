@@ -1,7 +1,7 @@
 """Images to network input: resize, pad, channel swap, normalization and HWC to CHW in one pass over the output.
 
-The resize is OpenCV's `cv2.resize(..., interpolation=cv2.INTER_LINEAR)` on uint8, bit for bit; nothing here imports
-OpenCV.
+The resize is OpenCV's `cv2.resize(..., interpolation=cv2.INTER_LINEAR)` on uint8, bit for bit, or Pillow's
+`Image.resize(..., Image.Resampling.BILINEAR)`, which is antialiased; nothing here imports either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from rfkernels import _native
 from rfkernels._native import Placement
 from rfkernels.ops.arguments import whole_number
 
-Mode: TypeAlias = Literal["letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "fit_longer_edge"]
+Mode: TypeAlias = Literal[
+    "letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "shortest_side_crop", "fit_longer_edge"
+]
+Interpolation: TypeAlias = Literal["bilinear", "antialiased"]
 Rounding: TypeAlias = Literal["truncate", "half_to_even"]
 Contrast: TypeAlias = Literal["stretching", "histogram_equalization", "adaptive_equalization"]
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
@@ -65,8 +68,10 @@ def plan_placement(
         size: (height, width) of the canvas; for "fit_longer_edge" the largest that it may be.
         mode: "letterbox" fits the image keeping its aspect ratio and pads around it ("letterbox_reflect_edges" does the
             same: V2 pads it with a constant too). "stretch" resizes both sides to the canvas. "center_crop" takes the
-            middle and resizes nothing. "fit_longer_edge" resizes so that the image just fits, and the canvas is then
-            (`resized_height`, `resized_width`) of the result.
+            middle and resizes nothing. "shortest_side_crop" resizes so that the shorter side is the canvas's and takes
+            the middle, as ultralytics prepares images for classification, with `interpolation="antialiased"` in
+            `preprocess`; it stretches to a canvas that is not square, as ultralytics does. "fit_longer_edge" resizes so
+            that the image just fits, and the canvas is then (`resized_height`, `resized_width`) of the result.
         rounding: of a letterbox. "truncate" is V2's; "half_to_even" that of ultralytics 8.4, its padding included.
         static_crop: the part of the image to use; all of it by default.
 
@@ -76,9 +81,11 @@ def plan_placement(
         `(x - left) / scale_x + crop.x` of the image.
 
     Raises:
-        ValueError: a size of 0, a crop that leaves nothing, an unknown mode or rounding.
+        ValueError: a size of 0, a crop that leaves nothing, a side that would be resized to more than 2^24 pixels, an
+            unknown mode or rounding.
 
-    Source: inference-models 0.39 (`common/roboflow/pre_processing.py`), ultralytics 8.4 (`LetterBox`). A side is never
+    Source: inference-models 0.39 (`common/roboflow/pre_processing.py`), ultralytics 8.4 (`LetterBox`; for
+    "shortest_side_crop" `classify_transforms`: torchvision's Resize and CenterCrop). A side is never
     resized to 0, where inference-models fails: a 4000 x 1 strip becomes 640 x 1.
     """
     canvas_height, canvas_width = _height_and_width(size)
@@ -94,10 +101,13 @@ def plan_placement(
         return _native.plan_stretch(crop, canvas_height, canvas_width)
     if mode == "center_crop":
         return _native.plan_center_crop(crop, canvas_height, canvas_width)
+    if mode == "shortest_side_crop":
+        return _native.plan_shortest_side_crop(crop, canvas_height, canvas_width)
     if mode == "fit_longer_edge":
         return _native.plan_fit_longer_edge(crop, canvas_height, canvas_width)
     raise ValueError(
-        f"mode is {mode!r}; give 'letterbox', 'letterbox_reflect_edges', 'stretch', 'center_crop' or 'fit_longer_edge'"
+        f"mode is {mode!r}; give 'letterbox', 'letterbox_reflect_edges', 'stretch', 'center_crop', "
+        "'shortest_side_crop' or 'fit_longer_edge'"
     )
 
 
@@ -106,6 +116,7 @@ def preprocess_into(
     images: Sequence[Image],
     placements: Sequence[Placement],
     *,
+    interpolation: Interpolation = "bilinear",
     swap_channels: bool = False,
     pad_value: int = 114,
     divisor: float | None = None,
@@ -129,6 +140,10 @@ def preprocess_into(
             channel is ignored. Rows may lie any distance apart; an array whose pixels do not follow each other
             (a transposed one, every second column) is copied first.
         placements: n, from `plan_placement`.
+        interpolation: "bilinear" is OpenCV's INTER_LINEAR, of two by two pixels. "antialiased" is Pillow's BILINEAR, of
+            all pixels that a resized one covers, in Pillow's fixed point, columns before rows (Pillow 13 takes the rows
+            first where that is quicker, in high images say, and is then 1 off here and there). Where nothing is made
+            smaller the two are almost the same.
         swap_channels: True turns BGR into RGB and RGB into BGR.
         pad_value: 0 to 255, for what no image covers; normalized like a pixel.
         divisor: 255 by default.
@@ -161,6 +176,7 @@ def preprocess_into(
         first=normalization.first,
         second=normalization.second,
         keep_padding=keep_padding,
+        interpolation=interpolation,
     )
 
 
@@ -170,6 +186,7 @@ def preprocess(
     *,
     size: tuple[int, int],
     dtype: str | np.dtype[Any] | type[Any] = "float32",
+    interpolation: Interpolation = "bilinear",
     swap_channels: bool = False,
     pad_value: int = 114,
     divisor: float | None = None,
@@ -181,7 +198,8 @@ def preprocess(
     """`preprocess_into` a new array.
 
     Args:
-        images, placements, swap_channels, pad_value, divisor, mean, std, scale, offset: see `preprocess_into`.
+        images, placements, interpolation, swap_channels, pad_value, divisor, mean, std, scale, offset: see
+            `preprocess_into`.
         size: (height, width) of the canvas.
         dtype: "float32", "float16", "bfloat16" or "uint8".
 
@@ -204,6 +222,7 @@ def preprocess(
         out,
         images,
         placements,
+        interpolation=interpolation,
         swap_channels=swap_channels,
         pad_value=pad_value,
         divisor=divisor,
@@ -221,6 +240,7 @@ def letterbox(
     size: tuple[int, int],
     pad_value: int = 114,
     rounding: Rounding = "truncate",
+    interpolation: Interpolation = "bilinear",
     swap_channels: bool = False,
     dtype: str | np.dtype[Any] | type[Any] = "float32",
     divisor: float | None = None,
@@ -240,7 +260,7 @@ def letterbox(
         image: uint8 [height, width] or [height, width, 1 | 3 | 4].
         size: (height, width) of the canvas.
         rounding: "truncate" (V2) or "half_to_even" (ultralytics 8.4).
-        pad_value, swap_channels, divisor, mean, std, scale, offset: see `preprocess_into`.
+        interpolation, pad_value, swap_channels, divisor, mean, std, scale, offset: see `preprocess_into`.
         dtype: "float32", "float16", "bfloat16" or "uint8" (the resized bytes themselves).
 
     Returns:
@@ -258,6 +278,7 @@ def letterbox(
         [placement],
         size=size,
         dtype=dtype,
+        interpolation=interpolation,
         swap_channels=swap_channels,
         pad_value=pad_value,
         divisor=divisor,

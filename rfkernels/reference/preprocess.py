@@ -1,6 +1,7 @@
 """Placement planning, resize, normalization and grey, in plain NumPy, from the definitions of the libraries they equal.
 
-Source: opencv/modules/imgproc/src/resize.cpp (INTER_LINEAR on uint8), inference-models 0.39, ultralytics 8.4.
+Source: opencv/modules/imgproc/src/resize.cpp (INTER_LINEAR on uint8), the filter that Pillow documents as BILINEAR and
+its fixed point of 22 bits (up to version 12), inference-models 0.39, ultralytics 8.4, torchvision's Resize, CenterCrop.
 """
 
 from __future__ import annotations
@@ -69,6 +70,18 @@ def plan_center_crop(crop: Rectangle, height: int, width: int) -> Placement:
     return Placement(crop, crop.width, crop.height, left, top, 1.0, 1.0)
 
 
+def plan_shortest_side_crop(crop: Rectangle, height: int, width: int) -> Placement:
+    """torchvision's Resize(side) and CenterCrop(side); Resize((height, width)) where the canvas is not square."""
+    if height != width:
+        return plan_stretch(crop, height, width)
+    shorter = min(crop.width, crop.height)
+    resized_width, resized_height = int(width * crop.width / shorter), int(width * crop.height / shorter)
+    left, top = -round((resized_width - width) / 2), -round((resized_height - height) / 2)
+    return Placement(
+        crop, resized_width, resized_height, left, top, resized_width / crop.width, resized_height / crop.height
+    )
+
+
 def plan_fit_longer_edge(crop: Rectangle, height: int, width: int) -> Placement:
     """Resized so that it just fits; the canvas is as large as the resized image."""
     if width / crop.width < height / crop.height:
@@ -105,12 +118,24 @@ def resize_linear(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     return result
 
 
+def resize_antialiased(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """PIL.Image.resize((width, height), BILINEAR) of each channel.
+
+    Args:
+        image: uint8 [height, width, channels].
+        size: (height, width) of the result.
+    """
+    columns_resized = _resize_columns_antialiased(image, size[1])
+    return _resize_columns_antialiased(columns_resized.swapaxes(0, 1), size[0]).swapaxes(0, 1)
+
+
 def preprocess(
     images: Sequence[NDArray[np.uint8]],
     placements: Sequence[Any],
     *,
     size: tuple[int, int],
     dtype: str = "float32",
+    interpolation: str = "bilinear",
     swap_channels: bool = False,
     pad_value: int = 114,
     divisor: float = 255.0,
@@ -120,11 +145,12 @@ def preprocess(
     offset: Sequence[float] | None = None,
 ) -> NDArray[Any]:
     """The op, step by step; arguments as `rfkernels.ops.preprocess`. `placements` need only have the fields."""
+    resize = resize_antialiased if interpolation == "antialiased" else resize_linear
     canvases = np.full((len(images), *size, 3), pad_value, dtype=np.uint8)
     for canvas, image, placement in zip(canvases, images, placements, strict=True):
         crop = placement.crop
         colour = three_channels(image)[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
-        resized = resize_linear(colour, (placement.resized_height, placement.resized_width))
+        resized = resize(colour, (placement.resized_height, placement.resized_width))
         # The part of the resized image that the canvas shows, and where.
         top, left = max(placement.top, 0), max(placement.left, 0)
         shown = resized[max(-placement.top, 0) :, max(-placement.left, 0) :]
@@ -149,13 +175,20 @@ def letterbox(
     size: tuple[int, int],
     rounding: str = "truncate",
     dtype: str = "float32",
+    interpolation: str = "bilinear",
     swap_channels: bool = False,
     pad_value: int = 114,
 ) -> NDArray[Any]:
     """One image fitted into `size`; arguments as `rfkernels.ops.letterbox`."""
     placement = plan_letterbox(Rectangle(0, 0, image.shape[1], image.shape[0]), *size, rounding)
     result: NDArray[Any] = preprocess(
-        [image], [placement], size=size, dtype=dtype, swap_channels=swap_channels, pad_value=pad_value
+        [image],
+        [placement],
+        size=size,
+        dtype=dtype,
+        interpolation=interpolation,
+        swap_channels=swap_channels,
+        pad_value=pad_value,
     )[0]
     return result
 
@@ -188,6 +221,28 @@ def _weights(fraction: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[
     """The weights of the first and the second source pixel, in 2048ths, rounded half to even."""
     first = np.rint((np.float32(1) - fraction) * np.float32(2048)).astype(np.int32)
     return first, np.rint(fraction * np.float32(2048)).astype(np.int32)
+
+
+def _resize_columns_antialiased(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """One pass: sums of whole numbers, of weights in 2^-22nds, rounded to a byte."""
+    result = np.empty((image.shape[0], width, image.shape[2]), dtype=np.uint8)
+    for column in range(width):
+        first, weights = _antialiased_weights(column, image.shape[1], width)
+        pixels = image[:, first : first + len(weights)].astype(np.int64)
+        result[:, column] = np.minimum((np.tensordot(pixels, weights, axes=(1, 0)) + (1 << 21)) >> 22, 255)
+    return result
+
+
+def _antialiased_weights(index: int, source: int, resized: int) -> tuple[int, NDArray[np.int64]]:
+    """The first source pixel of a resized one, and the weights from there on: a triangle as wide as two resized pixels,
+    and never narrower than two source pixels, cut off at the image's border."""
+    step = source / resized
+    support = max(step, 1.0)
+    centre = (index + 0.5) * step
+    first, last = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), source)
+    heights = np.maximum(1.0 - np.abs((np.arange(first, last) - centre + 0.5) * (1.0 / support)), 0.0)
+    total = np.cumsum(heights)[-1]  # one after the other: NumPy's sum adds in another order
+    return first, (0.5 + heights / total * (1 << 22)).astype(np.int64)
 
 
 def _per_channel(numbers: Sequence[float]) -> NDArray[np.float32]:

@@ -13,9 +13,13 @@ from rfkernels.images import Image
 from rfkernels.images.image import refusal
 from rfkernels.model_metadata import ModelMetadata, Preprocessing
 from rfkernels.ops import Placement, Rectangle, StaticCrop
+from rfkernels.ops.preprocess import Interpolation
 from rfkernels.tasks.convention import Convention
 
 _MOST_PLANS = 64
+# Of the modes that are not resized as OpenCV does it. Classification networks see, in either convention, what Pillow
+# makes of an image.
+_INTERPOLATIONS: dict[str, Interpolation] = {"shortest_side_crop": "antialiased"}
 
 
 class Preparation:
@@ -53,7 +57,7 @@ class Preparation:
         Args:
             images: at most as many as the destination holds; what is left of it is not touched.
             destination: float32, or uint16 that holds bfloat16, [N, 3, height, width], C-contiguous.
-            convention: how the letterbox rounds.
+            convention: how the letterbox rounds. Other ways to resize are the same in both.
             drawn: the session's notes on what the destination holds; padding that is there already is not drawn again.
 
         Returns:
@@ -78,6 +82,7 @@ class Preparation:
                 destination[first:last],
                 pixels[first:last],
                 crops[first:last],
+                interpolation=_INTERPOLATIONS.get(steps.resize_mode, "bilinear"),
                 swap_channels=order != steps.color_order,
                 pad_value=pad_value,
                 divisor=steps.divisor,

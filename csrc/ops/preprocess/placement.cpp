@@ -100,6 +100,32 @@ Status plan_center_crop(const Rectangle& crop, Size canvas, Placement* placement
     });
 }
 
+Status plan_shortest_side_crop(const Rectangle& crop, Size canvas, Placement* placement) {
+    if (canvas.height != canvas.width) return plan_stretch(crop, canvas, placement);
+    return guarded("placement: not enough memory", [&]() -> Status {
+        Status status = check(crop, canvas);
+        if (!status.ok()) return status;
+        // Whole numbers: a double quotient of these, cut off, is the same.
+        const std::int64_t side = canvas.width;
+        const bool is_wide = crop.height < crop.width;
+        Placement result;
+        result.crop = crop;
+        result.resized_width = is_wide ? side * crop.width / crop.height : side;
+        result.resized_height = is_wide ? side : side * crop.height / crop.width;
+        status = check_size("the resized image", Size{result.resized_height, result.resized_width});
+        if (!status.ok()) return status;
+        const auto cut_off = [side](std::int64_t resized) {
+            return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(resized - side) / 2.0));
+        };
+        result.left = -cut_off(result.resized_width);
+        result.top = -cut_off(result.resized_height);
+        result.scale_x = ratio(result.resized_width, crop.width);
+        result.scale_y = ratio(result.resized_height, crop.height);
+        *placement = result;
+        return Status();
+    });
+}
+
 Status plan_fit_longer_edge(const Rectangle& crop, Size limit, Placement* placement, Size* canvas) {
     return guarded("placement: not enough memory", [&]() -> Status {
         Status status = check(crop, limit);

@@ -2,23 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
-#include <cstdlib>
-#include <limits>
-#include <memory>
-#include <new>
 #include <string>
 
 #include "device/guarded.h"
+#include "ops/preprocess/antialiased_plan.h"
 #include "ops/preprocess/checks.h"
 #include "ops/preprocess/preprocess_kernels.h"
 #include "ops/preprocess/resize_arithmetic.h"
+#include "ops/preprocess/scratch.h"
 #include "rfkernels/instruction_set.h"
 
 namespace rfkernels {
 namespace {
 
-constexpr std::int64_t kAlignment = 64;
 constexpr int kDestinationChannels = 3;
 
 Status check_placement(const Placement& placement, const ImageView& image, const std::string& name) {
@@ -146,44 +142,13 @@ void plan_normalization(const PreprocessParams& params, DrawPlan* plan) {
     }
 }
 
-/// Memory for one call: the longest image's tables and rows, in one block.
-class Scratch {
-  public:
-    static std::int64_t padded(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-    bool allocate(std::int64_t bytes) {
-        memory_.reset(static_cast<unsigned char*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(bytes))));
-        used_ = 0;
-        return memory_ != nullptr;
-    }
-    template <typename Element>
-    Element* take(std::int64_t count) {
-        Element* result = reinterpret_cast<Element*>(memory_.get() + used_);
-        used_ += padded(count * static_cast<std::int64_t>(sizeof(Element)));
-        return result;
-    }
-    void reset() { used_ = 0; }
-
-  private:
-    struct Free {
-        void operator()(unsigned char* memory) const { std::free(memory); }
-    };
-    std::unique_ptr<unsigned char, Free> memory_;
-    std::int64_t used_ = 0;
-};
-
-std::int64_t scratch_bytes(std::int64_t columns, std::int64_t rows) {
+std::int64_t bilinear_scratch_bytes(std::int64_t columns, std::int64_t rows) {
     const std::int64_t pitch = Scratch::padded(columns);
     return 2 * Scratch::padded(4 * columns) + Scratch::padded(8 * rows) + Scratch::padded(4 * rows) +
            2 * Scratch::padded(3 * pitch * 2) + Scratch::padded(3 * pitch);
 }
 
-/// The part [begin, end) of `size` resized pixels, the first at `start`, that a canvas of `canvas_size` shows.
-struct Visible {
-    std::int64_t begin;
-    std::int64_t end;
-};
-
+/// Of `size` resized pixels, the first at `start` of the canvas.
 Visible visible(std::int64_t start, std::int64_t size, std::int64_t canvas_size) {
     const std::int64_t begin = std::max<std::int64_t>(0, -start);
     return Visible{begin, std::max(begin, std::min(size, canvas_size - start))};
@@ -193,7 +158,6 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
                   std::uint32_t* weights, DrawPlan* plan) {
     const double step = resize::source_step(placement.crop.width, placement.resized_width);
     const std::int64_t row_bytes = (image.width - placement.crop.x) * image.channels;
-    plan->column_count = columns.end - columns.begin;
     plan->wide_column_count = 0;
     plan->picks_columns = true;
     plan->column_step = 0;
@@ -217,7 +181,6 @@ void plan_columns(const ImageView& image, const Placement& placement, const Visi
 void plan_rows(const Placement& placement, const Visible& rows, std::int32_t* indices, std::int16_t* weights,
                DrawPlan* plan) {
     const double step = resize::source_step(placement.crop.height, placement.resized_height);
-    plan->row_count = rows.end - rows.begin;
     for (std::int64_t row = 0; row < plan->row_count; ++row) {
         const resize::Taps taps =
             resize::row_taps(rows.begin + row, step, static_cast<std::int32_t>(placement.crop.height));
@@ -230,15 +193,66 @@ void plan_rows(const Placement& placement, const Visible& rows, std::int32_t* in
     plan->row_weights = weights;
 }
 
-using DrawImage = void (*)(const DrawPlan&);
+void plan_bilinear(const ImageView& image, const Placement& placement, const Visible& columns, const Visible& rows,
+                   Scratch* scratch, DrawPlan* plan) {
+    std::int32_t* column_offsets = scratch->take<std::int32_t>(plan->column_count);
+    std::uint32_t* column_weights = scratch->take<std::uint32_t>(plan->column_count);
+    plan_columns(image, placement, columns, column_offsets, column_weights, plan);
+    std::int32_t* row_indices = scratch->take<std::int32_t>(2 * plan->row_count);
+    std::int16_t* row_weights = scratch->take<std::int16_t>(2 * plan->row_count);
+    plan_rows(placement, rows, row_indices, row_weights, plan);
+    for (std::int16_t*& row : plan->resized_rows) row = scratch->take<std::int16_t>(3 * plan->scratch_pitch);
+}
 
-DrawImage draw_image_of(InstructionSet instruction_set) {
+std::int64_t scratch_bytes(Interpolation interpolation, const Placement& placement, std::int64_t canvas_height,
+                           std::int64_t canvas_width) {
+    const std::int64_t columns = std::min(placement.resized_width, canvas_width);
+    const std::int64_t rows = std::min(placement.resized_height, canvas_height);
+    if (interpolation == Interpolation::kAntialiased) return antialiased_scratch_bytes(placement, columns, rows);
+    return bilinear_scratch_bytes(columns, rows);
+}
+
+/// What a variant of the kernels offers.
+struct Variant {
+    void (*draw_image)(const DrawPlan&);
+    void (*draw_image_antialiased)(const DrawPlan&, const AntialiasedPlan&);
+};
+
+Variant variant_of(InstructionSet instruction_set) {
 #if defined(RFK_X86_VARIANTS)
-    if (instruction_set == InstructionSet::kAvx512) return avx512::draw_image;
-    if (instruction_set == InstructionSet::kAvx2) return avx2::draw_image;
+    if (instruction_set == InstructionSet::kAvx512) return {avx512::draw_image, avx512::draw_image_antialiased};
+    if (instruction_set == InstructionSet::kAvx2) return {avx2::draw_image, avx2::draw_image_antialiased};
 #endif
     static_cast<void>(instruction_set);
-    return baseline::draw_image;
+    return {baseline::draw_image, baseline::draw_image_antialiased};
+}
+
+/// Draws one image by a plan that has the canvas and the normalization.
+void draw(const ImageView& image, const Placement& placement, Interpolation interpolation, const Variant& variant,
+          Scratch* scratch, DrawPlan* plan) {
+    const Visible columns = visible(placement.left, placement.resized_width, plan->canvas_width);
+    Visible rows = visible(placement.top, placement.resized_height, plan->canvas_height);
+    if (columns.begin == columns.end) rows.end = rows.begin;
+    plan->column_count = columns.end - columns.begin;
+    plan->row_count = rows.end - rows.begin;
+    plan->source = image.data + placement.crop.y * image.row_pitch + placement.crop.x * image.channels;
+    plan->row_pitch = image.row_pitch;
+    plan->channels = image.channels;
+    // Where nothing of the image shows, all rows lie "below" it and are padded.
+    plan->top = plan->row_count == 0 ? 0 : std::max<std::int64_t>(0, placement.top);
+    plan->left = std::max<std::int64_t>(0, placement.left);
+
+    scratch->reset();
+    plan->scratch_pitch = Scratch::padded(plan->column_count);
+    plan->finished_row = scratch->take<std::uint8_t>(3 * plan->scratch_pitch);
+    if (interpolation == Interpolation::kAntialiased) {
+        const std::int64_t row_bytes = (image.width - placement.crop.x) * image.channels;
+        const AntialiasedPlan taps = plan_antialiased(placement, image.channels, row_bytes, columns, rows, scratch);
+        variant.draw_image_antialiased(*plan, taps);
+    } else {
+        plan_bilinear(image, placement, columns, rows, scratch, plan);
+        variant.draw_image(*plan);
+    }
 }
 
 }  // namespace
@@ -266,8 +280,8 @@ Status preprocess(const ImageView* images, const Placement* placements, std::int
                                                   "]; give it memory of its own");
             }
             if (!status.ok()) break;
-            scratch_size = std::max(scratch_size, scratch_bytes(std::min(placements[n].resized_width, canvas_width),
-                                                                std::min(placements[n].resized_height, canvas_height)));
+            scratch_size =
+                std::max(scratch_size, scratch_bytes(params.interpolation, placements[n], canvas_height, canvas_width));
         }
         InstructionSet instruction_set = InstructionSet::kBaseline;
         if (status.ok()) status = active_instruction_set(&instruction_set);
@@ -286,38 +300,13 @@ Status preprocess(const ImageView* images, const Placement* placements, std::int
         plan.pad_value = params.pad_value;
         plan.keep_padding = params.keep_padding;
         plan_normalization(params, &plan);
-        const DrawImage draw_image = draw_image_of(instruction_set);
+        for (int channel = 0; channel < kDestinationChannels; ++channel) {
+            plan.source_channel[channel] = params.swap_channels ? 2 - channel : channel;
+        }
+        const Variant variant = variant_of(instruction_set);
         for (std::int64_t n = 0; n < count; ++n) {
-            const ImageView& image = images[n];
-            const Placement& placement = placements[n];
-            const Visible columns = visible(placement.left, placement.resized_width, canvas_width);
-            Visible rows = visible(placement.top, placement.resized_height, canvas_height);
-            if (columns.begin == columns.end) rows.end = rows.begin;
-            const std::int64_t column_count = columns.end - columns.begin;
-            const std::int64_t row_count = rows.end - rows.begin;
-
-            scratch.reset();
-            plan.scratch_pitch = Scratch::padded(column_count);
-            std::int32_t* column_offsets = scratch.take<std::int32_t>(column_count);
-            std::uint32_t* column_weights = scratch.take<std::uint32_t>(column_count);
-            plan_columns(image, placement, columns, column_offsets, column_weights, &plan);
-            std::int32_t* row_indices = scratch.take<std::int32_t>(2 * row_count);
-            std::int16_t* row_weights = scratch.take<std::int16_t>(2 * row_count);
-            plan_rows(placement, rows, row_indices, row_weights, &plan);
-            for (std::int16_t*& row : plan.resized_rows) row = scratch.take<std::int16_t>(3 * plan.scratch_pitch);
-            plan.finished_row = scratch.take<std::uint8_t>(3 * plan.scratch_pitch);
-
-            plan.source = image.data + placement.crop.y * image.row_pitch + placement.crop.x * image.channels;
-            plan.row_pitch = image.row_pitch;
-            plan.channels = image.channels;
-            for (int channel = 0; channel < kDestinationChannels; ++channel) {
-                plan.source_channel[channel] = params.swap_channels ? 2 - channel : channel;
-            }
             plan.destination = static_cast<unsigned char*>(destination.data) + n * destination.strides[0];
-            // Where nothing of the image shows, all rows lie "below" it and are padded.
-            plan.top = row_count == 0 ? 0 : std::max<std::int64_t>(0, placement.top);
-            plan.left = std::max<std::int64_t>(0, placement.left);
-            draw_image(plan);
+            draw(images[n], placements[n], params.interpolation, variant, &scratch, &plan);
         }
         return Status();
     });

@@ -59,9 +59,37 @@ struct DrawPlan {
     std::uint8_t pad_value;
 };
 
-#define RFK_DECLARE_VARIANT(variant)       \
-    namespace variant {                    \
-    void draw_image(const DrawPlan& plan); \
+/// Rows that a variant resizes together, at most; a power of two, and so is what each takes.
+constexpr std::int64_t kMostRowsTogether = 4;
+
+/// What else Interpolation::kAntialiased needs of an image. Its pixels in between are 4 bytes, of which the last, and
+/// of a grey image the last three, mean nothing.
+struct AntialiasedPlan {
+    // Columns: the byte of each one's first pixel from the crop's first, and its `column_pairs` pairs of weights. A
+    // pair is four numbers: the lower 15 bits of both weights, then the bits above them. What is beyond the last weight
+    // is 0, and there may be no pixel for it.
+    const std::int32_t* column_offsets;
+    const std::int16_t* column_weights;
+    std::int64_t column_pairs;
+    std::int64_t wide_column_count;  // of these, from the left, 16 bytes may be read for every two pairs
+    // Rows: each one's first source row and the number of them; weights `row_taps` apart.
+    const std::int32_t* row_firsts;
+    const std::int32_t* row_counts;
+    const std::int32_t* row_weights;
+    std::int64_t row_taps;
+    std::int64_t rows_at_once;  // of a window of more, so many are held and added up at a time
+    std::int64_t first_row;     // of all source rows that are needed
+    std::int64_t last_row;
+    // Scratch, each row of DrawPlan::scratch_pitch pixels: source rows with their columns resized, and sums of them.
+    std::uint8_t* held_rows;
+    std::int64_t held_row_count;  // a multiple of kMostRowsTogether, at least rows_at_once + kMostRowsTogether - 1
+    std::int32_t* sums;
+};
+
+#define RFK_DECLARE_VARIANT(variant)                                                \
+    namespace variant {                                                             \
+    void draw_image(const DrawPlan& plan);                                          \
+    void draw_image_antialiased(const DrawPlan& plan, const AntialiasedPlan& taps); \
     }
 
 RFK_DECLARE_VARIANT(baseline)
