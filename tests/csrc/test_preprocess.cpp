@@ -66,13 +66,15 @@ PreprocessParams params_for(DataType dtype, bool with_deviation) {
 }
 
 /// One image by every instruction set; the same bytes each time.
-void run_everywhere(const Image& image, const Placement& placement, Size canvas, DataType dtype) {
+void run_everywhere(const Image& image, const Placement& placement, Size canvas, DataType dtype,
+                    Interpolation interpolation = Interpolation::kBilinear) {
     std::vector<unsigned char> first;
     for (InstructionSet instruction_set : supported_instruction_sets()) {
         CHECK(force_instruction_set(name_of(instruction_set)).ok());
         std::vector<unsigned char> memory;
         const TensorView destination = tensor(memory, dtype, 1, canvas);
-        const PreprocessParams params = params_for(dtype, canvas.width % 2 == 0);
+        PreprocessParams params = params_for(dtype, canvas.width % 2 == 0);
+        params.interpolation = interpolation;
         const Status status = preprocess(&image.view, &placement, 1, params, destination, nullptr);
         CHECK(status.ok());
         if (first.empty()) first = memory;
@@ -105,6 +107,48 @@ void test_every_size() {
                 }
             }
         }
+    }
+}
+
+void test_every_size_antialiased() {
+    std::mt19937 random(7);
+    const Size shapes[] = {{1, 1},   {1, 2},   {2, 1},    {1, 3},    {3, 3},   {1, 17},  {5, 18},
+                           {16, 16}, {33, 65}, {145, 99}, {1, 4000}, {900, 5}, {2000, 1}};
+    const Size canvases[] = {{1, 1}, {3, 7}, {48, 48}, {31, 97}};
+    for (const Size& shape : shapes) {
+        for (int channels : {1, 3, 4}) {
+            const Image image = make_image(shape.height, shape.width, channels, shape.height % 2 * 5, random);
+            const Rectangle whole = whole_image(shape.height, shape.width);
+            for (const Size& canvas : canvases) {
+                for (DataType dtype : {DataType::kUint8, DataType::kFloat32}) {
+                    Placement placement;
+                    CHECK(plan_shortest_side_crop(whole, canvas, &placement).ok());
+                    run_everywhere(image, placement, canvas, dtype, Interpolation::kAntialiased);
+                    CHECK(plan_stretch(whole, canvas, &placement).ok());
+                    run_everywhere(image, placement, canvas, dtype, Interpolation::kAntialiased);
+                    CHECK(plan_letterbox(whole, canvas, SizeRounding::kTruncate, &placement).ok());
+                    run_everywhere(image, placement, canvas, dtype, Interpolation::kAntialiased);
+                }
+            }
+        }
+    }
+}
+
+/// White stays white where sums are largest: as bytes, and in the 31 bits of a sum.
+void test_white_images_of_hardly_any_weight() {
+    for (const Size& shape : {Size{1, 5500000}, Size{5500000, 1}, Size{1, 8388607}, Size{8388607, 1}}) {
+        std::mt19937 random(8);
+        Image image = make_image(shape.height, shape.width, 1, 0, random);
+        std::memset(image.bytes.get(), 255, static_cast<std::size_t>(shape.height * shape.width));
+        Placement placement;
+        CHECK(plan_stretch(whole_image(shape.height, shape.width), Size{1, 1}, &placement).ok());
+        run_everywhere(image, placement, Size{1, 1}, DataType::kUint8, Interpolation::kAntialiased);
+        std::vector<unsigned char> memory;
+        PreprocessParams params = params_for(DataType::kUint8, false);
+        params.interpolation = Interpolation::kAntialiased;
+        const TensorView destination = tensor(memory, DataType::kUint8, 1, Size{1, 1});
+        CHECK(preprocess(&image.view, &placement, 1, params, destination, nullptr).ok());
+        CHECK(memory[0] == 255);
     }
 }
 
@@ -144,6 +188,20 @@ void test_rows_of_weight_0_are_not_read() {
     }
 }
 
+/// A window is two resized rows high, and no pixel exactly at its border counts.
+void test_rows_beyond_what_is_visible_are_not_read_antialiased() {
+    std::mt19937 random(9);
+    const Image image = make_image(120, 40, 3, 0, random);
+    Placement placement;
+    CHECK(plan_shortest_side_crop(whole_image(120, 40), Size{10, 10}, &placement).ok());
+    CHECK(placement.resized_height == 30 && placement.top == -10);
+    // Resized rows 10 to 19, of 4 source rows each: centres at 42 to 78, and 4 rows to either side of them.
+    forbid(image.view.data, 38 * image.view.row_pitch);
+    forbid(image.view.data + 82 * image.view.row_pitch, 38 * image.view.row_pitch);
+    run_everywhere(image, placement, Size{10, 10}, DataType::kUint8, Interpolation::kAntialiased);
+    allow(image);
+}
+
 void test_crops_at_every_corner() {
     std::mt19937 random(3);
     for (int channels : {1, 3, 4}) {
@@ -154,6 +212,7 @@ void test_crops_at_every_corner() {
             const Size canvas{24, 36};
             CHECK(plan_letterbox(crop, canvas, SizeRounding::kHalfToEven, &placement).ok());
             run_everywhere(image, placement, canvas, DataType::kFloat32);
+            run_everywhere(image, placement, canvas, DataType::kFloat32, Interpolation::kAntialiased);
         }
     }
 }
@@ -261,6 +320,12 @@ void test_wrong_arguments_write_nothing() {
     PreprocessParams zero;
     zero.deviation[1] = 0.0F;
     refused(image.view, placement, destination, zero, "std");
+    CHECK(plan_shortest_side_crop(Rectangle{0, 0, 1, 100000}, Size{224, 224}, &placement).code() ==
+          StatusCode::kInvalidArgument);
+    CHECK(plan_shortest_side_crop(Rectangle{0, 0, 0, 3}, Size{4, 4}, &placement).code() ==
+          StatusCode::kInvalidArgument);
+    CHECK(plan_shortest_side_crop(Rectangle{0, 0, 3, 3}, Size{0, 0}, &placement).code() ==
+          StatusCode::kInvalidArgument);
     int stream = 0;
     CHECK(!preprocess(&image.view, &placement, 1, params, destination, &stream).ok());
     CHECK(!preprocess(&image.view, &placement, -1, params, destination, nullptr).ok());
@@ -271,7 +336,10 @@ void test_wrong_arguments_write_nothing() {
 
 int main() {
     test_every_size();
+    test_every_size_antialiased();
+    test_white_images_of_hardly_any_weight();
     test_rows_of_weight_0_are_not_read();
+    test_rows_beyond_what_is_visible_are_not_read_antialiased();
     test_crops_at_every_corner();
     test_a_batch_and_wide_strips();
     test_grayscale_and_contrast();

@@ -12,7 +12,9 @@ import torch
 from inference_models.models.common.roboflow.model_packages import ImagePreProcessing, NetworkInputDefinition
 from inference_models.models.common.roboflow.pre_processing import pre_process_network_input
 from pictures import photograph
-from ultralytics.data.augment import LetterBox
+from PIL import Image
+from PIL import __version__ as PILLOW_VERSION
+from ultralytics.data.augment import LetterBox, classify_transforms
 
 from rfkernels import ops
 
@@ -138,6 +140,28 @@ def test_network_input_equals_that_of_ultralytics(rng, figure):
         np.testing.assert_array_equal(actual, expected.transpose(2, 0, 1), err_msg=f"{width}x{height}")
         compared += 1
     figure(f"letterbox half_to_even: {compared} shapes, 0 bytes differ from ultralytics' LetterBox")
+
+
+@pytest.mark.parametrize("size", [(224, 224), (64, 64), (96, 160)])
+def test_classification_input_equals_that_of_ultralytics(size, rng, figure):
+    """torchvision's Resize, CenterCrop, ToTensor and Normalize of a Pillow image. Every value is equal: a byte divided
+    by 255 in float32 has one right rounding, and mean 0 and deviation 1 change nothing."""
+    peer = classify_transforms(size)
+    compared = 0
+    for height, width in shapes(rng):
+        if max(height, width) > 8 * min(height, width):  # the peer resizes all of it, to strips of gigabytes
+            continue
+        image = noise(rng, height, width)
+        expected = peer(Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))).numpy()
+        placement = ops.plan_placement(height, width, size=size, mode="shortest_side_crop")
+        actual = ops.preprocess([image], [placement], size=size, swap_channels=True, interpolation="antialiased")[0]
+        np.testing.assert_array_equal(actual, expected, err_msg=f"{width}x{height} to {size}")
+        compared += 1
+    assert compared >= 90
+    figure(
+        f"classification input {size[1]}x{size[0]}: {compared} shapes, 0 values differ from ultralytics' transforms "
+        f"(Pillow {PILLOW_VERSION})"
+    )
 
 
 def test_static_crop_equals_that_of_inference_models(rng, figure):

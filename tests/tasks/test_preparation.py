@@ -16,13 +16,13 @@ from rfkernels.tasks.preparation import Preparation
 SIZE = (64, 96)
 
 
-def preparation(**steps):
+def preparation(image_size=SIZE, **steps):
     metadata = ModelMetadata(
         task="object-detection",
         family="yolov8",
         scale="n",
         class_names=("thing",),
-        image_size=SIZE,
+        image_size=image_size,
         stride=32,
         batch=1,
         output_format="raw_heads",
@@ -101,6 +101,17 @@ def test_a_centre_crop_is_black_around_a_small_image(rng):
     expected = definition.preprocess([small], [placement], size=SIZE, swap_channels=True, pad_value=0)
     np.testing.assert_array_equal(destination, expected)
     assert destination[0, 0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("convention", [V2, ULTRALYTICS])
+@pytest.mark.parametrize("size", [(64, 64), SIZE])
+def test_classification_sees_what_pillow_makes_of_an_image(bgr, convention, size):
+    destination = np.full((1, 3, *size), np.nan, np.float32)
+    prepared = preparation(size, resize_mode="shortest_side_crop", static_crop=(10, 90, 25, 75))
+    prepared.write([Image(bgr, "bgr")], destination, convention)
+    planned = definition.plan_shortest_side_crop(definition.Rectangle(7, 25, 62, 50), *size)
+    expected = definition.preprocess([bgr], [planned], size=size, interpolation="antialiased", swap_channels=True)
+    np.testing.assert_array_equal(destination, expected)
 
 
 def test_grayscale_knows_which_channel_is_red(bgr):
