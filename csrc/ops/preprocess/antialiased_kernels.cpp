@@ -168,30 +168,48 @@ inline __m128i order_of_pairs() {
                          kNone, kNone);
 }
 
-/// The sums of a column's channels in each row, less what `total` takes off.
+inline Vector load_weights(const std::int16_t* weights) {
+    std::int32_t pair = 0;
+    std::memcpy(&pair, weights, sizeof(pair));
+    return every_dword(pair);
+}
+
+/// kGroup columns of kRows rows. Their windows have the same number of pairs, and their sums do not wait for each
+/// other.
 template <int kChannels>
-inline Vector sum_column(const std::uint8_t* const (&rows)[kRows], std::int64_t offset, const std::int16_t* weights,
-                         std::int64_t pairs) {
+inline Vector resize_group(const std::uint8_t* const (&rows)[kRows], const std::int32_t* offsets,
+                           const std::int16_t* weights, std::int64_t pairs) {
     const __m128i order = order_of_pairs<kChannels>();
     const Vector first_pair = in_every_lane(order);
     const Vector second_pair = in_every_lane(_mm_add_epi8(order, _mm_set1_epi8(2 * kChannels)));
-    Vector low = every_dword(kHalf);
-    Vector high = every_dword(0);
-    const auto weigh = [&](Vector pixels) {
-        std::int32_t parts[2];
-        std::memcpy(parts, weights, sizeof(parts));
-        low = add(low, multiply_pairs(pixels, every_dword(parts[0])));
-        high = add(high, multiply_pairs(pixels, every_dword(parts[1])));
-        weights += 4;
-    };
-    for (std::int64_t pair = 0; pair + 1 < pairs; pair += 2) {
-        const Vector bytes = load_rows(rows, offset);
-        weigh(shuffle_bytes(bytes, first_pair));
-        weigh(shuffle_bytes(bytes, second_pair));
-        offset += 4 * kChannels;
+    Vector low[kGroup];
+    Vector high[kGroup];
+    for (int i = 0; i < kGroup; ++i) {
+        low[i] = every_dword(kHalf);
+        high[i] = every_dword(0);
     }
-    if (pairs % 2 == 1) weigh(shuffle_bytes(load_rows(rows, offset), first_pair));
-    return total(low, high);
+    std::int64_t pair = 0;
+    for (; pair + 1 < pairs; pair += 2) {
+        for (int i = 0; i < kGroup; ++i) {
+            const Vector bytes = load_rows(rows, offsets[i] + 2 * kChannels * pair);
+            const Vector first = shuffle_bytes(bytes, first_pair);
+            const Vector second = shuffle_bytes(bytes, second_pair);
+            const std::int16_t* parts = weights + 4 * (pairs * i + pair);
+            low[i] = add(low[i], multiply_pairs(first, load_weights(parts)));
+            high[i] = add(high[i], multiply_pairs(first, load_weights(parts + 2)));
+            low[i] = add(low[i], multiply_pairs(second, load_weights(parts + 4)));
+            high[i] = add(high[i], multiply_pairs(second, load_weights(parts + 6)));
+        }
+    }
+    if (pair < pairs) {
+        for (int i = 0; i < kGroup; ++i) {
+            const Vector first = shuffle_bytes(load_rows(rows, offsets[i] + 2 * kChannels * pair), first_pair);
+            const std::int16_t* parts = weights + 4 * (pairs * i + pair);
+            low[i] = add(low[i], multiply_pairs(first, load_weights(parts)));
+            high[i] = add(high[i], multiply_pairs(first, load_weights(parts + 2)));
+        }
+    }
+    return to_bytes(total(low[0], high[0]), total(low[1], high[1]), total(low[2], high[2]), total(low[3], high[3]));
 }
 #endif
 
@@ -206,11 +224,9 @@ void resize_columns(const DrawPlan& plan, const AntialiasedPlan& taps, const std
     while (wide >= kGroup && column < wide) {
         // The last group overlaps the one before it.
         const std::int64_t start = column + kGroup <= wide ? column : wide - kGroup;
-        const auto sums = [&](std::int64_t index) {
-            return sum_column<kChannels>(rows, taps.column_offsets[start + index],
-                                         taps.column_weights + 4 * pairs * (start + index), pairs);
-        };
-        store_rows(to_bytes(sums(0), sums(1), sums(2), sums(3)), target + kPixel * start, pitch);
+        const Vector columns =
+            resize_group<kChannels>(rows, taps.column_offsets + start, taps.column_weights + 4 * pairs * start, pairs);
+        store_rows(columns, target + kPixel * start, pitch);
         column = start + kGroup;
     }
 #endif
