@@ -125,7 +125,7 @@ def _numpy_gather(heads: list[FloatArray], chosen: NDArray[np.int32]) -> FloatAr
 
 def _numpy(values: FloatArray, chosen: NDArray[np.int32], cells: FloatArray) -> FloatArray:
     """The same points, but for the last bits of a confidence."""
-    points = values.reshape(len(chosen), _POINTS, 3).copy()
+    points: NDArray[np.float32] = values.reshape(len(chosen), _POINTS, 3).copy()
     places = cells[chosen][:, np.newaxis]
     pads = np.array([_PLACED.left, _PLACED.top], np.float32)
     scales = np.array([_PLACED.scale_x, _PLACED.scale_y], np.float32)

@@ -1,6 +1,6 @@
 """The kernels on their own: NumPy arrays (or anything that shares its memory through DLPack) in, NumPy arrays out."""
 
-from rfkernels._native import Placement, Rectangle, active_instruction_set, supported_instruction_sets
+from rfkernels._native import MaskGrid, Placement, Rectangle, active_instruction_set, supported_instruction_sets
 from rfkernels.ops.detection import (
     Candidates,
     Detections,
@@ -13,7 +13,6 @@ from rfkernels.ops.detection import (
 )
 from rfkernels.ops.keypoints import keypoints_from_heads, keypoints_from_rows
 from rfkernels.ops.masks import (
-    MaskGrid,
     Polygons,
     RunLengths,
     decode_rle,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,11 @@ def v2_grid(
 ) -> Grid:
     """Probabilities, cut to the box in prototype pixels, without the letterbox's padding, resized to the image."""
     crop = placement.crop
-    first, source, resized, offset, size = [], [], [], [], []
+    first: list[int] = []
+    source: list[int] = []
+    resized: list[int] = []
+    offset: list[int] = []
+    size: list[int] = []
     has_canvas = (crop.x, crop.y, crop.height, crop.width) != (0, 0, *image_size)
     sides = zip(
         (placement.top, placement.left),
@@ -186,7 +190,7 @@ def resized(values: FloatArray, grid: Grid) -> FloatArray:
     ]
     wide = _summed(np.pad(values, ((0, 0), _MARGINS), constant_values=outside), weights[1])
     tall = _summed(np.pad(wide, (_MARGINS, (0, 0)), constant_values=outside).T, weights[0])
-    return tall.T
+    return cast("NDArray[np.float32]", tall.T)
 
 
 # A source may reach beyond the prototypes (a centre crop does); so far in these definitions.
@@ -326,7 +330,8 @@ def _corners(walked: list[tuple[int, int]]) -> NDArray[np.int32]:
     """Those pixels of a closed walk where its direction changes."""
     steps = np.diff(np.array([walked[-1], *walked, walked[0]], np.int32), axis=0)
     turns = (steps[1:] != steps[:-1]).any(axis=1)
-    return np.array(walked, np.int32)[turns | (len(walked) == 1)]
+    corners: NDArray[np.int32] = np.array(walked, np.int32)[turns | (len(walked) == 1)]
+    return corners
 
 
 def rle(mask: Mask) -> str:

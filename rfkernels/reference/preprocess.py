@@ -126,7 +126,8 @@ def resize_antialiased(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
         size: (height, width) of the result.
     """
     columns_resized = _resize_columns_antialiased(image, size[1])
-    return _resize_columns_antialiased(columns_resized.transpose(1, 0, 2), size[0]).transpose(1, 0, 2)
+    resized = _resize_columns_antialiased(columns_resized.transpose(1, 0, 2), size[0])
+    return np.swapaxes(resized, 0, 1)
 
 
 def preprocess(
