@@ -1,8 +1,9 @@
-"""The drawn data set in memory, handed out in batches."""
+"""The drawn data set in memory, handed out in batches on torch's default device."""
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -38,25 +39,41 @@ def _photos(split: shapes.Split) -> list[shapes.Pixels]:
 
 
 def draw_pictures(
-    seed: int, split: shapes.Split, epoch: int, indices: Sequence[int], *, size: int = 320, show_progress: bool = True
+    seed: int,
+    split: shapes.Split,
+    epoch: int,
+    indices: Sequence[int],
+    *,
+    size: int = 320,
+    processes: int = 1,
+    show_progress: bool = True,
 ) -> list[Picture]:
     """Draw the pictures of a split with these indices; the same arguments give the same pictures."""
-    pictures = []
-    for index in tqdm(indices, desc=f"drawing {split}", unit="picture", leave=False, disable=not show_progress):
-        generator = shapes.scene_generator(seed, split, epoch, index)
-        scene = shapes.draw_scene(generator, _photos(split), size=(size, size))
-        boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 4)
-        class_ids = np.array([instance.class_id for instance in scene.instances], np.int64)
-        masks = np.array([instance.mask for instance in scene.instances], np.bool_).reshape(-1, size, size)
-        keypoints = np.array([instance.keypoints for instance in scene.instances], np.float32)
-        keypoints = keypoints.reshape(-1, len(shapes.KEYPOINT_NAMES), 3)
-        pictures.append(Picture(scene.image, boxes, class_ids, masks, keypoints))
-    return pictures
+    draw = partial(draw_picture, seed, split, epoch, size=size)
+    bar = partial(tqdm, total=len(indices), desc=f"drawing {split}", unit="picture", leave=False)
+    if processes == 1:
+        return list(bar(map(draw, indices), disable=not show_progress))
+    # Spawned, as this process may already use a GPU, which no fork survives.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return list(bar(pool.imap(draw, indices, chunksize=8), disable=not show_progress))
+
+
+def draw_picture(seed: int, split: shapes.Split, epoch: int, index: int, *, size: int) -> Picture:
+    """Draw one picture of a split."""
+    generator = shapes.scene_generator(seed, split, epoch, index)
+    scene = shapes.draw_scene(generator, _photos(split), size=(size, size))
+    boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 4)
+    class_ids = np.array([instance.class_id for instance in scene.instances], np.int64)
+    masks = np.array([instance.mask for instance in scene.instances], np.bool_).reshape(-1, size, size)
+    keypoints = np.array([instance.keypoints for instance in scene.instances], np.float32)
+    keypoints = keypoints.reshape(-1, len(shapes.KEYPOINT_NAMES), 3)
+    return Picture(scene.image, boxes, class_ids, masks, keypoints)
 
 
 def to_input(images: Sequence[shapes.Pixels]) -> Tensor:
     """uint8 [size, size, 3] pictures to float32 [batch, 3, size, size] in 0..1, channels last in memory."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255)
+    pixels = torch.from_numpy(np.stack(images)).to(torch.get_default_device())
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def batches(pictures: Sequence[Picture], size: int, generator: np.random.Generator) -> Iterator[tuple[Tensor, Targets]]:

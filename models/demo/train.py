@@ -9,6 +9,7 @@ import argparse
 import copy
 import json
 import math
+import os
 import platform
 import tempfile
 import time
@@ -100,7 +101,7 @@ def train_epoch(
     for index, (images, targets) in enumerate(batches(pictures, arguments.batch, generator)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(epoch * per_epoch + index, arguments.epochs * per_epoch)
-        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bfloat16"):
+        with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.precision == "bfloat16"):
             raw = model(images)
         losses = all_losses(raw, targets, head)
         optimizer.zero_grad(set_to_none=True)
@@ -121,9 +122,10 @@ def train(rank: int, arguments: argparse.Namespace, rendezvous: str) -> None:
 
     Every process has one thread and its own share of the pictures; gradients are averaged after each step. That is
     faster than one process with as many threads, and far faster on a machine that has other work: convolution kernels
-    wait for their threads in a busy loop, processes wait for each other asleep.
+    wait for their threads in a busy loop, processes wait for each other asleep. A GPU takes one process.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(1 if arguments.device == "cpu" else os.cpu_count() or 1)  # beside a GPU: for the evaluation
+    torch.set_default_device(arguments.device)
     distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=arguments.processes)
     torch.manual_seed(arguments.seed)
     plain = Yolov8(len(shapes.CLASS_NAMES), tasks=arguments.tasks, keypoint_count=len(shapes.KEYPOINT_NAMES))
@@ -133,7 +135,7 @@ def train(rank: int, arguments: argparse.Namespace, rendezvous: str) -> None:
     checkpoint_path = arguments.folder / "training.checkpoint.pt"
     history: list[dict[str, Any]] = []
     if arguments.resume:
-        checkpoint = torch.load(checkpoint_path, weights_only=True)
+        checkpoint = torch.load(checkpoint_path, weights_only=True, map_location=arguments.device)
         plain.load_state_dict(checkpoint["model"])
         average.model.load_state_dict(checkpoint["average"])
         average.steps = checkpoint["average_steps"]
@@ -148,12 +150,20 @@ def train(rank: int, arguments: argparse.Namespace, rendezvous: str) -> None:
         size = EARLY_IMAGE_SIZE if epoch < EARLY_SHARE * arguments.epochs else IMAGE_SIZE
         if epoch % EPOCHS_PER_DRAWING == 0 or not pictures or pictures[0].image.shape[0] != size:
             drawing = epoch // EPOCHS_PER_DRAWING
-            pictures = draw_pictures(arguments.seed, "train", drawing, indices, size=size, show_progress=rank == 0)
+            pictures = draw_pictures(
+                arguments.seed,
+                "train",
+                drawing,
+                indices,
+                size=size,
+                processes=arguments.drawing_processes,
+                show_progress=rank == 0,
+            )
         losses = train_epoch(model, average, optimizer, pictures, epoch=epoch, rank=rank, arguments=arguments)
         row = {"epoch": epoch + 1, "image_size": size, **losses}
         if rank == 0:
             if (epoch + 1) % EPOCHS_PER_EVALUATION == 0:
-                scores = mean_average_precision(average.model, held_out_pictures(), getattr(torch, arguments.precision))
+                scores = evaluated(average.model, getattr(torch, arguments.precision))
                 row |= {f"{kind}_map50": figures["map50"] for kind, figures in scores.items()}
             history.append(row | {"seconds": round(time.monotonic() - started, 1)})
             tqdm.write(json.dumps(history[-1]))
@@ -172,10 +182,17 @@ def held_out_pictures() -> list[Picture]:
     return draw_pictures(HELD_OUT_SEED, "held_out", 0, range(HELD_OUT_IMAGES))
 
 
+def evaluated(model: Yolov8, precision: torch.dtype = torch.float32) -> dict[str, dict[str, Any]]:
+    """The held-out precision of a model, computed on the CPU wherever the model is."""
+    with torch.device("cpu"):
+        return mean_average_precision(copy.deepcopy(model).to("cpu"), held_out_pictures(), precision)
+
+
 def finish(model: Yolov8, history: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     """Write the weights of every task, evaluate the files that were written, and write the figures beside them."""
     held_out = held_out_pictures()
-    trained = mean_average_precision(model, held_out)
+    model = copy.deepcopy(model).to("cpu")
+    trained = evaluated(model)
     shipped: dict[str, Any] = {}
     for task in arguments.tasks:
         kinds = ["bbox", *{"segment": ["segm"], "pose": ["keypoints"]}.get(task, [])]
@@ -186,7 +203,8 @@ def finish(model: Yolov8, history: list[dict[str, Any]], arguments: argparse.Nam
         )
         path = arguments.folder / FILE_NAMES[task]
         write_weights(model, task, path, training=training)
-        shipped[task] = mean_average_precision(read_weights(path), held_out)
+        with torch.device("cpu"):
+            shipped[task] = evaluated(read_weights(path))
     report = {
         "held_out_pictures": len(held_out),
         "held_out_instances": sum(len(picture.class_ids) for picture in held_out),
@@ -201,11 +219,16 @@ def finish(model: Yolov8, history: list[dict[str, Any]], arguments: argparse.Nam
         "processes": arguments.processes,
         "precision": arguments.precision,
         "torch": torch.__version__,
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor_name(arguments.device),
         "history": history,
     }
     (arguments.folder / "held_out_map.json").write_text(json.dumps(report, indent=2) + "\n")
     tqdm.write(json.dumps(report["shipped_float16"]))
+
+
+def processor_name(device: str) -> str:
+    """What the network was trained on, for the record."""
+    return torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
 
 
 def main() -> None:
@@ -220,11 +243,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="pictures a step and process")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2, help="one thread each; part of what the result depends on")
+    parser.add_argument("--drawing-processes", type=int, default=1, help="that draw pictures for each of the processes")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --folder")
     arguments = parser.parse_args()
     if arguments.train_images % arguments.processes:
         parser.error(f"--train-images {arguments.train_images} must be a multiple of --processes {arguments.processes}")
+    if arguments.device == "cuda" and arguments.processes != 1:
+        parser.error(f"--processes {arguments.processes} is for CPUs: give --processes 1 with --device cuda")
     if arguments.evaluate:
         scores = mean_average_precision(read_weights(arguments.evaluate), held_out_pictures())
         tqdm.write(json.dumps(scores, indent=2))
