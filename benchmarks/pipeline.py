@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.images import load_image
+from rfkernels.tasks.detector import DetectionSettings
 from rfkernels.tasks.loading import load
-from rfkernels.tasks.object_detection import DetectionSettings, ObjectDetectionModel
+from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 _IMAGE_SIZE = (1080, 1920)
 _IMAGE_COUNT = 6
@@ -142,7 +143,7 @@ def _measure(
     *,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    settings = DetectionSettings.of(model.convention)
+    settings = model.default_settings()
     blocks = -(-repeats // _BLOCK_REPEATS)
     ours: list[list[float]] = []
     counts: list[int] = []

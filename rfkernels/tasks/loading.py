@@ -9,7 +9,8 @@ from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.engines.openvino import Precision
 from rfkernels.errors import InvalidArgumentError, ModelFileError
 from rfkernels.model_metadata import read_model_metadata
-from rfkernels.tasks.object_detection import BOX_OUTPUTS, ObjectDetectionModel
+from rfkernels.tasks.network_check import BOX_OUTPUTS
+from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 
 def load(

@@ -25,7 +25,7 @@ from rfkernels.reference import detection as detection_definition
 from rfkernels.reference import preprocess as preprocess_definition
 from rfkernels.tasks.convention import convention_named
 from rfkernels.tasks.drawing import class_color, draw_detections
-from rfkernels.tasks.object_detection import DetectionSettings, ObjectDetectionModel
+from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 
 def expected_detections(model_path, image, *, convention, confidence, iou_threshold, size=(64, 96)):
@@ -350,7 +350,7 @@ def test_boxes_for_candidates_only_are_those_of_every_anchor(model, small_model_
     dense = ObjectDetectionModel(engine, model.metadata)
     assert model.has_sparse_boxes
     assert not dense.has_sparse_boxes
-    settings = replace(DetectionSettings.of(model.convention), confidence=confidence, max_detections=1000)
+    settings = replace(model.default_settings(), confidence=confidence, max_detections=1000)
     settings = replace(settings, convention=convention_named("ultralytics"))
     (actual,) = model.detect_images([load_image(noise)], settings)
     (expected,) = dense.detect_images([load_image(noise)], settings)

@@ -1,0 +1,189 @@
+"""What all tasks have in common: images in batches through a network, and a response for each."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from rfkernels.engines import Engine, Session
+from rfkernels.errors import InvalidArgumentError
+from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.model_metadata import ModelMetadata
+from rfkernels.ops import Placement
+from rfkernels.schema import (
+    ClassificationInferenceRequest,
+    ClassificationInferenceResponse,
+    InstanceSegmentationInferenceResponse,
+    KeypointsDetectionInferenceResponse,
+    MultiLabelClassificationInferenceResponse,
+    ObjectDetectionInferenceRequest,
+    ObjectDetectionInferenceResponse,
+    new_ids,
+)
+from rfkernels.tasks.arguments import checked_options, load_all
+from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.network_check import check_network
+from rfkernels.tasks.preparation import Preparation
+
+# Of a network with a dynamic batch: the memory of a run grows with its batch, its speed hardly beyond this.
+_LARGEST_BATCH = 16
+
+RequestT = TypeVar("RequestT", bound=ObjectDetectionInferenceRequest | ClassificationInferenceRequest)
+SettingsT = TypeVar("SettingsT")
+FoundT = TypeVar("FoundT")
+ResponseT = TypeVar(
+    "ResponseT",
+    bound=ObjectDetectionInferenceResponse
+    | InstanceSegmentationInferenceResponse
+    | KeypointsDetectionInferenceResponse
+    | ClassificationInferenceResponse
+    | MultiLabelClassificationInferenceResponse,
+)
+
+
+class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
+    """A network with its preprocessing and post-processing. Safe to call from several threads.
+
+    A task says what its requests and settings are, what it makes of the network's outputs (`finish`) and how that is
+    answered (`respond`).
+
+    Args:
+        engine: the compiled network.
+        metadata: of the model's file.
+        convention: the numbers to give where a call does not say; the model's own by default.
+
+    Raises:
+        ModelFileError: the network's inputs and outputs are not those that the metadata describe.
+        InvalidArgumentError: the engine computes other outputs at chosen pixels than all boxes in the order of levels.
+    """
+
+    request_type: type[RequestT]
+
+    def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:
+        self.engine = engine
+        self.metadata = metadata
+        self.convention = convention_named(convention or metadata.convention)
+        self._preparation = Preparation(metadata)
+        check_network(engine, metadata)
+        self._input_name = engine.inputs[0].name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by class id."""
+        return self.metadata.class_names
+
+    def infer_from_request(
+        self, request: RequestT, *, image_options: ImageOptions | None = None
+    ) -> ResponseT | list[ResponseT]:
+        """Answer a V2 request; a list of responses where `request.image` is a list.
+
+        As in V2, thresholds outside 0..1 are no error, unknown names in `class_filter` match nothing, and
+        `max_candidates`, `fix_batch_size` and the active-learning fields are accepted and have no effect.
+
+        Raises:
+            InputImageLoadError: an image cannot be read.
+            InvalidArgumentError: a threshold is NaN, or max_detections below 0.
+        """
+        # A request of another task may be derived from this one's: it asks for what this one does not know.
+        if type(request) is not self.request_type:
+            raise InvalidArgumentError(
+                f"request is a {type(request).__name__}; give a schema.{self.request_type.__name__}"
+            )
+        started = time.perf_counter()
+        settings = self._settings_of(request)
+        options = checked_options(image_options)
+        options = replace(options, auto_orient=options.auto_orient and not request.disable_preproc_auto_orient)
+        loaded = load_all("image", request.image, options)
+        preparation = self._preparation.without(
+            static_crop=bool(request.disable_preproc_static_crop),
+            grayscale=bool(request.disable_preproc_grayscale),
+            contrast=bool(request.disable_preproc_contrast),
+        )
+        found = self._find(loaded, settings, preparation)
+        responses = self._respond(loaded, found, settings, started, request.id)
+        if request.visualize_predictions:
+            for image, response in zip(loaded, responses, strict=True):
+                response.visualization = self._picture(image, response, request)
+        return responses if isinstance(request.image, list) else responses[0]
+
+    def prepare(
+        self, images: Sequence[Image], session: Session, convention: Convention, preparation: Preparation | None = None
+    ) -> list[Placement]:
+        """Write the images into the session's input; returns where each lies in it."""
+        canvas, drawn = session.canvas(self._input_name)
+        return (preparation or self._preparation).write(images, canvas, convention, drawn)
+
+    @abstractmethod
+    def finish(
+        self,
+        session: Session,
+        outputs: Mapping[str, NDArray[Any]],
+        images: Sequence[Image],
+        placements: Sequence[Placement],
+        settings: SettingsT,
+    ) -> list[FoundT]:
+        """What the session's run has given to what is in each image."""
+
+    @abstractmethod
+    def respond(self, image: Image, found: FoundT, settings: SettingsT) -> ResponseT:
+        """What was found in one image as a V2 response."""
+
+    @abstractmethod
+    def _settings_of(self, request: RequestT) -> SettingsT:
+        """What a request wants."""
+
+    @abstractmethod
+    def _convention_of(self, settings: SettingsT) -> Convention: ...
+
+    @abstractmethod
+    def _picture(self, image: Image, response: ResponseT, request: RequestT) -> bytes:
+        """The annotated picture, as the request wants it: a JPEG."""
+
+    def _infer(
+        self, images: ImageSource | list[ImageSource], settings: SettingsT, image_options: ImageOptions | None
+    ) -> ResponseT | list[ResponseT]:
+        started = time.perf_counter()
+        loaded = load_all("images", images, checked_options(image_options))
+        responses = self._respond(loaded, self._find(loaded, settings), settings, started)
+        return responses if isinstance(images, list) else responses[0]
+
+    def _find(
+        self, images: Sequence[Image], settings: SettingsT, preparation: Preparation | None = None
+    ) -> list[FoundT]:
+        results: list[FoundT] = []
+        for start, stop, batch in self._batches(len(images)):
+            with self.engine.session(batch) as session:
+                placements = self.prepare(images[start:stop], session, self._convention_of(settings), preparation)
+                outputs = session.run()
+                results += self.finish(session, outputs, images[start:stop], placements, settings)
+        return results
+
+    def _batches(self, count: int) -> Iterator[tuple[int, int, int]]:
+        """Slices of the images, and the batch that each is run as: what the network was built for, or so many."""
+        size = self.engine.inputs[0].shape[0]
+        step = size or _LARGEST_BATCH
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            yield start, stop, size or stop - start
+
+    def _respond(
+        self,
+        images: Sequence[Image],
+        found: Sequence[FoundT],
+        settings: SettingsT,
+        started: float,
+        identifier: str | None = None,
+    ) -> list[ResponseT]:
+        responses = [self.respond(image, part, settings) for image, part in zip(images, found, strict=True)]
+        identifier = identifier or new_ids(1)[0]
+        # As in V2, each image of a batch carries the time of the whole batch.
+        elapsed = time.perf_counter() - started
+        for response in responses:
+            response.inference_id = identifier
+            response.time = elapsed
+        return responses
