@@ -14,15 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rfkernels.models.yolov8.layers import (
-    BINS_PER_SIDE,
-    DFL_KEY,
-    HEAD_INDEX,
-    LARGEST_STRIDE,
-    SCALES,
-    STRIDES,
-    detect_convolutions,
-)
+from rfkernels.models.yolov8.heads import BINS_PER_SIDE
+from rfkernels.models.yolov8.layers import LARGEST_STRIDE, STRIDES
+from rfkernels.models.yolov8.network import Network
+from rfkernels.models.yolov8.weights import convolutions, dfl_key
 
 from rfkernels.builder import BuildOptions, build
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
@@ -30,6 +25,7 @@ from rfkernels.images import load_image
 from rfkernels.model_metadata import read_model_metadata
 from rfkernels.tasks.object_detection import ObjectDetectionModel
 
+_HEAD = Network("detect", "n", 1).head_name
 _BISECTIONS = 12
 # 1 / E[SiLU(x)^2] for x of unit variance: what a convolution's weights must make up for.
 _SILU_GAIN = 2.81
@@ -86,7 +82,7 @@ def _standardise_heads(
         outputs = session.run()
         for branch, output in (("cv2", "box"), ("cv3", "class")):
             for level, stride in enumerate(STRIDES):
-                name = f"model.{HEAD_INDEX}.{branch}.{level}.2"
+                name = f"{_HEAD}.{branch}.{level}.2"
                 values = outputs[f"{output}_{stride}"]
                 deviation = values.std(axis=(0, 2, 3))
                 weights[f"{name}.weight"] /= deviation[:, None, None, None]
@@ -96,15 +92,18 @@ def _standardise_heads(
 def random_weights(scale: str, class_count: int, seed: int = 3) -> dict[str, NDArray[np.float32]]:
     """Folded weights by state-dict key, of a variance that keeps the signal alive from layer to layer."""
     rng = np.random.default_rng(seed)
+    network = Network("detect", scale, class_count)
     weights: dict[str, NDArray[np.float32]] = {}
-    for convolution in detect_convolutions(SCALES[scale], class_count):
+    for convolution in convolutions(network):
         for key, shape in convolution.weight_shapes(folded=True).items():
             if len(shape) == 1:
                 weights[key] = np.zeros(shape, np.float32)
                 continue
             deviation = np.sqrt(_SILU_GAIN / np.prod(shape[1:]))
             weights[key] = (rng.normal(size=shape) * deviation).astype(np.float32)
-    weights[DFL_KEY] = np.arange(BINS_PER_SIDE, dtype=np.float32).reshape(1, -1, 1, 1)
+    fixed = dfl_key(network)
+    assert fixed is not None, "a detector has boxes"
+    weights[fixed] = np.arange(BINS_PER_SIDE, dtype=np.float32).reshape(1, -1, 1, 1)
     return weights
 
 
@@ -112,7 +111,7 @@ def shifted(weights: dict[str, NDArray[np.float32]], shift: float) -> dict[str, 
     """The same with `shift` added to every class's bias: more or fewer candidates."""
     changed = dict(weights)
     for level in range(len(STRIDES)):
-        key = f"model.{HEAD_INDEX}.cv3.{level}.2.bias"
+        key = f"{_HEAD}.cv3.{level}.2.bias"
         changed[key] = weights[key] + np.float32(shift)
     return changed
 

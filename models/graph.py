@@ -74,7 +74,12 @@ class Operations(Protocol):
     ) -> str:
         """A convolution with "same" padding."""
 
-    def silu(self, name: str, source: str) -> str:
+    def transposed_convolution(
+        self, name: str, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> str:
+        """A transposed convolution whose windows lie side by side: every pixel becomes kernel x kernel pixels."""
+
+    def silu(self, name: str, source: str, *, output: str | None = None) -> str:
         """x * Sigmoid(x)."""
 
     def add(self, name: str, left: str, right: str) -> str:
@@ -91,6 +96,20 @@ class Operations(Protocol):
 
     def upsample_nearest(self, name: str, source: str, factor: int) -> str:
         """Every pixel becomes factor x factor pixels."""
+
+    def channel_means(self, name: str, source: str) -> str:
+        """[batch, channels, height, width] to [batch, channels]: the mean of each channel."""
+
+    def linear(
+        self,
+        name: str,
+        source: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        output: str | None = None,
+    ) -> str:
+        """[batch, in] to [batch, out]: source * weight' + bias."""
 
 
 class GraphWriter:
@@ -144,9 +163,22 @@ class GraphWriter:
             pads=[kernel // 2] * 4,
         )
 
-    def silu(self, name: str, source: str) -> str:
+    def transposed_convolution(
+        self, name: str, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> str:
+        """Every pixel becomes kernel x kernel pixels. weight float32 [in, out, k, k], bias float32 [out]."""
+        kernel = int(weight.shape[2])
+        return self.node(
+            "ConvTranspose",
+            [source, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)],
+            name,
+            kernel_shape=[kernel, kernel],
+            strides=[kernel, kernel],
+        )
+
+    def silu(self, name: str, source: str, *, output: str | None = None) -> str:
         """x * Sigmoid(x): the form that OpenVINO and TensorRT fuse into the convolution before it."""
-        return self.node("Mul", [source, self.node("Sigmoid", [source], f"{name}.sigmoid")], name)
+        return self.node("Mul", [source, self.node("Sigmoid", [source], f"{name}.sigmoid")], name, output)
 
     def add(self, name: str, left: str, right: str) -> str:
         """Element by element."""
@@ -179,6 +211,23 @@ class GraphWriter:
             coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
         )
+
+    def channel_means(self, name: str, source: str) -> str:
+        """[batch, channels, height, width] to [batch, channels]: the mean of each channel."""
+        return self.node("Flatten", [self.node("GlobalAveragePool", [source], f"{name}.pool")], name, axis=1)
+
+    def linear(
+        self,
+        name: str,
+        source: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        output: str | None = None,
+    ) -> str:
+        """[batch, in] to [batch, out]. weight float32 [out, in], bias float32 [out]."""
+        inputs = [source, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
+        return self.node("Gemm", inputs, name, output, transB=1)
 
     def finish(
         self,

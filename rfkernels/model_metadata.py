@@ -19,19 +19,22 @@ METADATA_KEY = "rfkernels"
 FORMAT_VERSION = 1
 
 OutputFormat = Literal["raw_heads", "decoded"]
-ResizeMode = Literal["letterbox", "letterbox_reflect_edges", "stretch", "center_crop"]
+ResizeMode = Literal["letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "shortest_side_crop"]
 ColorOrder = Literal["rgb", "bgr"]
 Contrast = Literal["stretching", "histogram_equalization", "adaptive_equalization"]
 ConventionName = Literal["v2", "ultralytics"]
 
-TASKS = ("object-detection",)
+TASKS = ("object-detection", "instance-segmentation", "keypoint-detection", "classification")
 OUTPUT_FORMATS = ("raw_heads", "decoded")
 CONVENTIONS = ("v2", "ultralytics")
-RESIZE_MODES = ("letterbox", "letterbox_reflect_edges", "stretch", "center_crop")
+RESIZE_MODES = ("letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "shortest_side_crop")
 CONTRASTS = ("stretching", "histogram_equalization", "adaptive_equalization")
 COLOR_ORDERS = ("rgb", "bgr")
 
+_KEYPOINTS_TASK = "keypoint-detection"
+_DECODED_TASK = "object-detection"
 _LARGEST_SIDE = 16384
+_LARGEST_KEYPOINT_COUNT = 1000
 _LARGEST_CLASS_COUNT = 100_000
 _LARGEST_METADATA_BYTES = 16 * 1024 * 1024
 _MODEL_GRAPH, _MODEL_METADATA_PROPS = 7, 14
@@ -68,12 +71,30 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Keypoints:
+    """The keypoints of a model's objects.
+
+    Attributes:
+        count: that the network gives for each object.
+        values: numbers of each: 3 for x, y and the logit of the confidence, 2 for x and y.
+        names: for each class the names of its keypoints in order; a class may have fewer than `count`.
+        skeletons: for each class the pairs of its keypoints that are joined, counted from 0.
+    """
+
+    count: int
+    values: int
+    names: tuple[tuple[str, ...], ...]
+    skeletons: tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass(frozen=True)
 class ModelMetadata:
     """Everything about a model file that its user needs besides the graph.
 
-    image_size is (height, width) in pixels. output_format "raw_heads": outputs box_8, box_16, box_32 [batch, 64, h, w]
-    and class_8, class_16, class_32 [batch, class count, h, w]; "decoded": one output [batch, 4 + class count, anchors]
-    with centre x, centre y, width, height in input pixels and scores in 0..1.
+    task is V2's name of it. image_size is (height, width) in pixels. output_format "raw_heads": the outputs that
+    `rfkernels.models.yolov8.graph.network_graph` describes; "decoded", for object detection alone: one output
+    [batch, 4 + class count, anchors] with centre x, centre y, width, height in input pixels and scores in 0..1.
+    keypoints: for keypoint detection, and for nothing else.
     """
 
     task: str
@@ -87,10 +108,11 @@ class ModelMetadata:
     source: Source
     convention: ConventionName = "v2"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    keypoints: Keypoints | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document that the file holds, as Python objects."""
-        return {
+        document = {
             "format": FORMAT_VERSION,
             "task": self.task,
             "family": self.family,
@@ -104,6 +126,14 @@ class ModelMetadata:
             "preprocessing": asdict(self.preprocessing),
             "source": asdict(self.source),
         }
+        if self.keypoints is not None:
+            document["keypoints"] = {
+                "count": self.keypoints.count,
+                "values": self.keypoints.values,
+                "names": [list(names) for names in self.keypoints.names],
+                "skeletons": [[list(edge) for edge in edges] for edges in self.keypoints.skeletons],
+            }
+        return document
 
     def to_json(self) -> str:
         """The document as it is stored: keys in a fixed order, so that equal metadata is equal text."""
@@ -385,7 +415,10 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
     if len(source.sha256) != 64 or not set(source.sha256) <= set("0123456789abcdef"):
         raise nested.fail("sha256", source.sha256, "64 hexadecimal digits")
     nested.finish()
+    keypoints = _keypoints_from(fields.fields("keypoints"), len(class_names)) if task == _KEYPOINTS_TASK else None
     fields.finish()
+    if output_format == "decoded" and task != _DECODED_TASK:
+        raise fields.fail("output_format", output_format, f"raw_heads for {task}")
     return ModelMetadata(
         task=task,
         family=family,
@@ -398,6 +431,43 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
         source=source,
         convention=convention,
         preprocessing=preprocessing,
+        keypoints=keypoints,
+    )
+
+
+def _keypoints_from(fields: _Fields, class_count: int) -> Keypoints:
+    count = fields.integer("count", 1, _LARGEST_KEYPOINT_COUNT)
+    values = fields.integer("values", 2, 3)
+    names = fields.take("names")
+    if not _is_list_of_lists(names, class_count) or not all(
+        1 <= len(of_class) <= count and all(_is_text(name, 1000) for name in of_class) for of_class in names
+    ):
+        raise fields.fail("names", names, f"for each of {class_count} classes a list of 1 to {count} texts")
+    skeletons = fields.take("skeletons")
+    if not _is_list_of_lists(skeletons, class_count) or not all(
+        _is_edge(edge, len(of_class)) for of_class, edges in zip(names, skeletons, strict=True) for edge in edges
+    ):
+        raise fields.fail("skeletons", skeletons, "for each class a list of pairs of its keypoints, counted from 0")
+    fields.finish()
+    return Keypoints(
+        count,
+        values,
+        tuple(tuple(of_class) for of_class in names),
+        tuple(tuple((edge[0], edge[1]) for edge in edges) for edges in skeletons),
+    )
+
+
+def _is_list_of_lists(value: object, count: int) -> bool:
+    return isinstance(value, list) and len(value) == count and all(isinstance(item, list) for item in value)
+
+
+def _is_edge(value: object, keypoint_count: int) -> bool:
+    """Whether a value is a pair of two different keypoints of so many."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(end, int) and not isinstance(end, bool) and 0 <= end < keypoint_count for end in value)
+        and value[0] != value[1]
     )
 
 

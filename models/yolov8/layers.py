@@ -1,6 +1,6 @@
-"""The YOLOv8 layer table: scales, layers, convolutions, and the shape of every weight, all computed from a few rules.
+"""The YOLOv8 layer table: scales, layers and their convolutions, all computed from a few rules.
 
-Source: the published YOLOv8 architecture as described by its state dicts; parameter counts of all scales are tested.
+Source: the published YOLOv8 architecture as described by its state dicts; parameter counts of all networks are tested.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ from typing import Literal
 
 STRIDES = (8, 16, 32)
 LARGEST_STRIDE = STRIDES[-1]
-BINS_PER_SIDE = 16
-BOX_CHANNELS = 4 * BINS_PER_SIDE
-DETECT_BATCH_NORM_EPSILON = 1e-3
-HEAD_INDEX = 22
-DFL_KEY = f"model.{HEAD_INDEX}.dfl.conv.weight"
 
 LayerKind = Literal["convolution", "c2f", "sppf", "upsample", "concat"]
+ConvolutionKind = Literal["convolution", "transposed", "linear"]
 
 
 @dataclass(frozen=True)
@@ -73,22 +69,28 @@ class Layer:
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution with "same" padding.
+    """One convolution with "same" padding, or what stands in the place of one.
 
     With `batch_norm` it is a block (convolution without bias, batch normalisation, SiLU) whose weights are
-    `<name>.conv.*` and `<name>.bn.*`; without, a plain convolution with `<name>.weight` and `<name>.bias`.
+    `<name>.conv.*` and `<name>.bn.*`; without, a plain convolution with `<name>.weight` and `<name>.bias`. Kinds
+    "transposed" (every pixel becomes kernel x kernel pixels) and "linear" (a product with a matrix) are plain.
     """
 
     name: str
     in_channels: int
     out_channels: int
-    kernel: int
+    kernel: int = 1
     stride: int = 1
     batch_norm: bool = True
+    kind: ConvolutionKind = "convolution"
 
     def weight_shapes(self, *, folded: bool) -> dict[str, tuple[int, ...]]:
         """Shapes of its weights by key; `folded`: the batch normalisation has been folded into the convolution."""
-        kernel_shape = (self.out_channels, self.in_channels, self.kernel, self.kernel)
+        kernel_shape: tuple[int, ...] = (self.out_channels, self.in_channels, self.kernel, self.kernel)
+        if self.kind == "transposed":
+            kernel_shape = (self.in_channels, self.out_channels, self.kernel, self.kernel)
+        elif self.kind == "linear":
+            kernel_shape = (self.out_channels, self.in_channels)
         per_channel = (self.out_channels,)
         if not self.batch_norm:
             return {f"{self.name}.weight": kernel_shape, f"{self.name}.bias": per_channel}
@@ -99,6 +101,7 @@ class Convolution:
 
 
 # (kind, sources, base width, base repeats, shortcut), as in the published configuration: layers 0 to 21, then the head.
+# A classifier has those up to BACKBONE_END, without it, and then its head.
 _ROWS: tuple[tuple[LayerKind, tuple[int, ...], int, int, bool], ...] = (
     ("convolution", (-1,), 64, 0, False),
     ("convolution", (0,), 128, 0, False),
@@ -123,13 +126,15 @@ _ROWS: tuple[tuple[LayerKind, tuple[int, ...], int, int, bool], ...] = (
     ("concat", (19, 9), 0, 0, False),
     ("c2f", (20,), 1024, 3, False),
 )
+BACKBONE_END = 9
+# The layers that a head of three levels reads.
 HEAD_SOURCES = (15, 18, 21)
 
 
-def layers(scale: Scale) -> tuple[Layer, ...]:
-    """Layers 0 to 21: backbone and neck. The head (layer 22) reads HEAD_SOURCES."""
+def layers(scale: Scale, end: int = len(_ROWS)) -> tuple[Layer, ...]:
+    """Layers 0 to `end`, without it: backbone and neck, or the backbone alone."""
     table: list[Layer] = []
-    for index, (kind, sources, base_width, base_repeats, shortcut) in enumerate(_ROWS):
+    for index, (kind, sources, base_width, base_repeats, shortcut) in enumerate(_ROWS[:end]):
         source_channels = [3 if source < 0 else table[source].out_channels for source in sources]
         in_channels = sum(source_channels)
         stride = 1 if sources[0] < 0 else table[sources[0]].stride
@@ -167,32 +172,3 @@ def layer_convolutions(layer: Layer) -> Iterator[Convolution]:
     elif layer.kind == "sppf":
         yield Convolution(f"{name}.cv1", inputs, inputs // 2, kernel=1)
         yield Convolution(f"{name}.cv2", 2 * inputs, outputs, kernel=1)
-
-
-def detect_head_convolutions(scale: Scale, class_count: int) -> Iterator[Convolution]:
-    """The convolutions of the detection head: per level a box branch (cv2) and a class branch (cv3), three each."""
-    table = layers(scale)
-    level_channels = [table[source].out_channels for source in HEAD_SOURCES]
-    box_hidden = max(16, level_channels[0] // 4, BOX_CHANNELS)
-    class_hidden = max(level_channels[0], min(class_count, 100))
-    for branch, hidden, outputs in (("cv2", box_hidden, BOX_CHANNELS), ("cv3", class_hidden, class_count)):
-        for level, inputs in enumerate(level_channels):
-            name = f"model.{HEAD_INDEX}.{branch}.{level}"
-            yield Convolution(f"{name}.0", inputs, hidden, kernel=3)
-            yield Convolution(f"{name}.1", hidden, hidden, kernel=3)
-            yield Convolution(f"{name}.2", hidden, outputs, kernel=1, batch_norm=False)
-
-
-def detect_convolutions(scale: Scale, class_count: int) -> tuple[Convolution, ...]:
-    """All convolutions of a detector, in running order."""
-    backbone = [convolution for layer in layers(scale) for convolution in layer_convolutions(layer)]
-    return (*backbone, *detect_head_convolutions(scale, class_count))
-
-
-def detect_weight_shapes(scale: Scale, class_count: int, *, folded: bool) -> dict[str, tuple[int, ...]]:
-    """Shape of every float weight of a detector by its key in a state dict, the fixed ones of the DFL included."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for convolution in detect_convolutions(scale, class_count):
-        shapes |= convolution.weight_shapes(folded=folded)
-    shapes[DFL_KEY] = (1, BINS_PER_SIDE, 1, 1)
-    return shapes

@@ -1,148 +1,139 @@
-"""Which network a set of weights belongs to, told from keys and shapes alone; and whether the weights are complete."""
+"""Which network a set of weights belongs to, told from keys and shapes alone."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 
-import numpy as np
 from rfkernels.models.graph import Weights
-from rfkernels.models.yolov8.layers import (
-    BINS_PER_SIDE,
-    BOX_CHANNELS,
-    DFL_KEY,
-    HEAD_INDEX,
-    SCALES,
-    Scale,
-    detect_convolutions,
-    layers,
-)
+from rfkernels.models.yolov8.keypoints import COCO_KEYPOINT_SHAPE
+from rfkernels.models.yolov8.layers import BACKBONE_END, SCALES, layers
+from rfkernels.models.yolov8.network import Network, Task
+from rfkernels.models.yolov8.weights import shown
 
 from rfkernels.errors import CheckpointError
 
-ONLY_DETECT = "this version builds YOLOv8 detect only"
+SUPPORTED = "this version builds YOLOv8 detect, segment, pose and classify"
+LARGEST_KEYPOINT_COUNT = 1000
+VALUES_OF_KEYPOINTS = (2, 3)
 
 # The width of layer 0 tells the scale; it is another one for every scale.
 _SCALE_OF_FIRST_WIDTH = {layers(scale)[0].out_channels: letter for letter, scale in SCALES.items()}
 _LAYER_OF_KEY = re.compile(r"model\.(\d{1,3})\.")
-_KEYS_SHOWN = 3
-_SUFFIXES_NOT_NEEDED = (".num_batches_tracked",)
+# Of the networks with three levels.
+_HEAD_INDEX = len(layers(SCALES["n"]))
+_HEAD = f"model.{_HEAD_INDEX}"
+_CLASSIFIER = f"model.{BACKBONE_END}"
+_KEYPOINTS_KEY = f"{_HEAD}.cv4.0.2.weight"
+_FOUR_LEVELS = {28: " (YOLOv8-p2)", 30: " (YOLOv8-p6)"}
 
 
-@dataclass(frozen=True)
-class Recognised:
-    """What the keys say: a detector of this scale with this many classes."""
+def recognise(weights: Weights, keypoint_shape: tuple[int, int] | None = None) -> Network:
+    """Tell the network from its weights.
 
-    scale: str
-    class_count: int
-
-
-def recognise(weights: Weights) -> Recognised:
-    """Tell scale and class count of a YOLOv8 detector from its weights.
-
+    Args:
+        keypoint_shape: (keypoints, numbers of each) where the file or its user says so; needed where the channels of a
+            pose network leave it open. Other networks have none, whatever is said.
     Raises:
-        CheckpointError: another network or another task; the message names it where its keys give it away.
+        CheckpointError: another network, which the message names where its keys give it away, or keypoints of a shape
+            that is not known or does not fit.
     """
     other = name_of_other_network(weights)
     if other is not None:
-        raise CheckpointError(f"the weights are those of {other}: {ONLY_DETECT}")
+        raise CheckpointError(f"the weights are those of {other}: {SUPPORTED}")
     first = weights.get("model.0.conv.weight")
     if first is None:
         raise CheckpointError(
-            f"model.0.conv.weight: missing, so these are not YOLOv8 weights (keys begin with {_shown(weights)}): "
-            f"{ONLY_DETECT}"
+            f"model.0.conv.weight: missing, so these are not YOLOv8 weights (keys begin with {shown(weights)}): "
+            f"{SUPPORTED}"
         )
     letter = _SCALE_OF_FIRST_WIDTH.get(first.shape[0] if first.ndim else 0)
     if letter is None:
         expected = ", ".join(f"{width} ({name})" for width, name in _SCALE_OF_FIRST_WIDTH.items())
         raise CheckpointError(
-            f"model.0.conv.weight: got shape {first.shape}, expected a first dimension of {expected}: {ONLY_DETECT}"
+            f"model.0.conv.weight: got shape {first.shape}, expected a first dimension of {expected}: {SUPPORTED}"
         )
-    class_key = f"model.{HEAD_INDEX}.cv3.0.2.bias"
+    task = _task_of(weights)
+    class_key = f"{_CLASSIFIER}.linear.bias" if task == "classify" else f"{_HEAD}.cv3.0.2.bias"
     if class_key not in weights:
-        raise CheckpointError(f"{class_key}: missing, the detection head is incomplete")
+        raise CheckpointError(f"{class_key}: missing, the head is incomplete")
     if weights[class_key].ndim != 1 or not weights[class_key].size:
         raise CheckpointError(f"{class_key}: got shape {weights[class_key].shape}, expected (class count,)")
-    return Recognised(letter, int(weights[class_key].shape[0]))
+    shape = _keypoint_shape(weights, keypoint_shape) if task == "pose" else None
+    return Network(task, letter, int(weights[class_key].shape[0]), shape)
+
+
+def _task_of(weights: Weights) -> Task:
+    """The task that the head is made for. The keys are those of no other network."""
+    if f"{_CLASSIFIER}.linear.weight" in weights:
+        return "classify"
+    if any(key.startswith(f"{_HEAD}.proto.") for key in weights):
+        return "segment"
+    return "pose" if any(key.startswith(f"{_HEAD}.cv4.") for key in weights) else "detect"
+
+
+def _keypoint_shape(weights: Weights, given: tuple[int, int] | None) -> tuple[int, int]:
+    """The shape of a pose network's keypoints: what is given, if it fits, or the only one that the channels allow."""
+    if _KEYPOINTS_KEY not in weights or not weights[_KEYPOINTS_KEY].ndim:
+        raise CheckpointError(f"{_KEYPOINTS_KEY}: missing or a single number, the head is incomplete")
+    channels = int(weights[_KEYPOINTS_KEY].shape[0])
+    if given is not None:
+        if given[0] * given[1] != channels:
+            raise CheckpointError(
+                f"keypoint shape: got {list(given)}, which is {given[0] * given[1]} numbers, "
+                f"but the head gives {channels}"
+            )
+        return given
+    if channels == COCO_KEYPOINT_SHAPE[0] * COCO_KEYPOINT_SHAPE[1]:
+        return COCO_KEYPOINT_SHAPE
+    possible = [(channels // values, values) for values in VALUES_OF_KEYPOINTS if channels % values == 0]
+    if len(possible) == 1:
+        return possible[0]
+    if not possible:
+        raise CheckpointError(
+            f"{_KEYPOINTS_KEY}: got {channels} channels, expected 2 or 3 for each keypoint: {SUPPORTED}"
+        )
+    choices = " or ".join(f"{count}x{values}" for count, values in possible)
+    raise CheckpointError(
+        f"keypoint shape: not in the file, and {channels} channels may be {choices}: "
+        "give keypoints x numbers of each (--keypoint-shape)"
+    )
 
 
 def name_of_other_network(weights: Weights) -> str | None:  # noqa: PLR0911 - one line per network
-    """The name of a known network that is not a YOLOv8 detector, or None."""
+    """The name of a known network that is not one of those built here, or None."""
     keys = weights.keys()
     head = max((int(match[1]) for key in keys if (match := _LAYER_OF_KEY.match(key))), default=-1)
     prefix = f"model.{head}."
+    has_c3_blocks = "model.2.m.0.cv1.conv.weight" in keys and "model.2.cv3.conv.weight" in keys
     if f"{prefix}linear.weight" in keys:
-        return "a classification model (YOLOv8-cls or another)"
+        if has_c3_blocks:
+            return "a classification model with C3 blocks (YOLOv5-cls or another)"
+        if head != BACKBONE_END:
+            return f"a classification model whose head is layer {head} (YOLO11-cls or another; YOLOv8's is layer 9)"
+        return None
     if any(key.startswith((f"{prefix}one2one_cv2.", f"{prefix}one2one_cv3.")) for key in keys):
-        return "an end-to-end detector (YOLOv10, YOLO26)"
+        return "an end-to-end network (YOLOv10, YOLO26)"
     if f"{prefix}cv3.0.0.0.conv.weight" in keys:
-        return "a detector with a YOLO11-style head (depthwise class branch)"
+        return "a network with a YOLO11-style head (depthwise class branch)"
     if f"{prefix}m.0.weight" in keys and f"{prefix}m.2.weight" in keys:
         return "an anchor-based detector (YOLOv5)"
     if f"{prefix}cv2.3.2.weight" in keys:
-        return {28: "a four-level detector (YOLOv8-p2)", 30: "a four-level detector (YOLOv8-p6)"}.get(
-            head, "a four-level detector"
-        )
-    if any(key.startswith(f"{prefix}proto.") for key in keys):
-        return "an instance segmentation model (YOLOv8-seg)"
-    extra = weights.get(f"{prefix}cv4.0.2.weight")
-    if extra is not None:
-        return "an oriented-box model (YOLOv8-obb)" if extra.shape[:1] == (1,) else "a keypoint model (YOLOv8-pose)"
-    if any(key.startswith(f"{prefix}cv4.") for key in keys):
-        return "an open-vocabulary detector (YOLOv8-world)"
-    if (
-        f"{prefix}cv3.0.2.weight" in keys
-        and "model.2.m.0.cv1.conv.weight" in keys
-        and "model.2.cv3.conv.weight" in keys
-    ):
-        return "a detector with C3 blocks (YOLOv5u or another)"
-    if head != HEAD_INDEX and f"{prefix}cv3.0.2.weight" in keys:
-        return f"a detector whose head is layer {head} (YOLOv8's is layer {HEAD_INDEX})"
-    return None
+        return f"a four-level network{_FOUR_LEVELS.get(head, '')}"
+    if f"{prefix}cv3.0.2.weight" in keys:
+        if has_c3_blocks:
+            return "a network with C3 blocks (YOLOv5u or another)"
+        if head != _HEAD_INDEX:
+            return f"a network whose head is layer {head} (YOLOv8's is layer {_HEAD_INDEX})"
+    return _name_of_other_fourth_branch(weights, prefix)
 
 
-def check_detect_weights(weights: Weights, scale: Scale, class_count: int) -> None:
-    """Check that the weights are exactly those of a detector: no key missing or unknown, every shape right, all finite.
-
-    Raises:
-        CheckpointError: naming the key, what was got and what was expected.
-    """
-    if class_count < 1:
-        raise CheckpointError(f"class count: got {class_count}, expected 1 or more")
-    expected: dict[str, tuple[int, ...]] = {}
-    for convolution in detect_convolutions(scale, class_count):
-        folded = f"{convolution.name}.conv.bias" in weights
-        expected |= convolution.weight_shapes(folded=folded)
-    network = f"YOLOv8{scale.letter} detect with {class_count} classes"
-    if missing := [key for key in expected if key not in weights]:
-        raise CheckpointError(
-            f"{missing[0]}: missing; {network} expects it ({len(missing)} missing: {_shown(missing)})"
-        )
-    unknown = [
-        key for key in weights if key not in expected and key != DFL_KEY and not key.endswith(_SUFFIXES_NOT_NEEDED)
-    ]
-    if unknown:
-        raise CheckpointError(f"{unknown[0]}: not a weight of {network} ({len(unknown)} unknown: {_shown(unknown)})")
-    for key, shape in expected.items():
-        values = weights[key]
-        if values.shape != shape:
-            raise CheckpointError(f"{key}: got shape {values.shape}, expected {shape} for {network}")
-        if values.dtype != np.float32:
-            raise CheckpointError(f"{key}: got {values.dtype}, expected float32")
-        if not np.isfinite(values).all():
-            kind = "NaN" if np.isnan(values).any() else "infinite"
-            count = int(values.size - np.isfinite(values).sum())
-            raise CheckpointError(f"{key}: got {count} values that are not finite ({kind}), expected numbers")
-    bins = weights.get(DFL_KEY)
-    if bins is not None and not np.array_equal(bins.reshape(-1), np.arange(BINS_PER_SIDE)):
-        raise CheckpointError(
-            f"{DFL_KEY}: expected the fixed values 0 to {BINS_PER_SIDE - 1} ({BOX_CHANNELS} box channels)"
-        )
-
-
-def _shown(keys: Iterable[str]) -> str:
-    """The first few keys, each cut to a length that an error message can bear."""
-    names = list(keys)
-    listed = ", ".join(repr(name[:80]) for name in names[:_KEYS_SHOWN])
-    return listed + (", ..." if len(names) > _KEYS_SHOWN else "")
+def _name_of_other_fourth_branch(weights: Weights, prefix: str) -> str | None:
+    """The name of a network whose head has a branch `cv4` that is neither mask coefficients nor keypoints, or None."""
+    branch = f"{prefix}cv4."
+    if not any(key.startswith(branch) for key in weights):
+        return None
+    last = weights.get(f"{branch}0.2.weight")
+    if last is None:
+        return None if f"{branch}0.0.conv.weight" in weights else "an open-vocabulary detector (YOLOv8-world)"
+    has_prototypes = any(key.startswith(f"{prefix}proto.") for key in weights)
+    return "an oriented-box model (YOLOv8-obb)" if last.shape[:1] == (1,) and not has_prototypes else None

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rfkernels.builder.checkpoint import Checkpoint, OnProgress
 from rfkernels.builder.decoded_graph import prepare_decoded_graph
-from rfkernels.builder.read import TASK, DecodedGraph, read_checkpoint
+from rfkernels.builder.keypoints import described_keypoints, keypoint_names_from, skeleton_from
+from rfkernels.builder.read import DecodedGraph, read_checkpoint
 from rfkernels.errors import CheckpointError, InvalidArgumentError, ModelFileError
 from rfkernels.model_metadata import (
     CONVENTIONS,
     METADATA_KEY,
     ConventionName,
+    Keypoints,
     ModelMetadata,
     OutputFormat,
     Preprocessing,
@@ -26,35 +28,56 @@ from rfkernels.model_metadata import (
 )
 from rfkernels.models.graph import Batch
 from rfkernels.models.onnx_package import require_onnx
-from rfkernels.models.yolov8.detect import detect_graph
+from rfkernels.models.yolov8.graph import network_graph
 from rfkernels.models.yolov8.layers import LARGEST_STRIDE
+from rfkernels.models.yolov8.network import TASK_NAMES, Network, Task
 
 if TYPE_CHECKING:
     import onnx
+
+
+# Classifiers see what torchvision's Resize and CenterCrop make of a picture.
+_PREPROCESSING: dict[Task, Preprocessing] = {"classify": Preprocessing(resize_mode="shortest_side_crop")}
+_WEIGHTS_OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """What a model is built for. None: as the weights file says.
 
-    image_size: (height, width), or one side of a square, multiples of 32. class_names: in the order of the head's
-    classes. batch: pictures per run, or "dynamic". convention: the numerical convention used at inference unless a call
-    says otherwise. preprocessing: how pictures become network input.
+    Attributes:
+        image_size: (height, width) in multiples of 32, or one side of a square; of a classifier any side from 32.
+        class_names: in the order of the head's classes.
+        batch: pictures per run, or "dynamic".
+        convention: the numerical convention used at inference unless a call says otherwise.
+        preprocessing: how pictures become network input. None: as the task's networks were trained; a mapping: so, but
+            for the fields that it names.
+        keypoint_shape: of a pose network, (keypoints of an object, numbers of each: 2 or 3).
+        keypoint_names: of a pose network, one for each keypoint, or {class id: at most one for each}. Where neither
+            this nor the file says any: COCO's for keypoints of shape (17, 3), else "0", "1", ...
+        skeleton: of a pose network, pairs of keypoints that are joined, counted from 0; the same for all classes, or by
+            class id.
     """
 
     image_size: int | tuple[int, int] | None = None
     class_names: Sequence[str] | None = None
     batch: Batch = 1
     convention: ConventionName = "v2"
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None
+    keypoint_shape: tuple[int, int] | None = None
+    keypoint_names: Sequence[str] | Mapping[int, Sequence[str]] | None = None
+    skeleton: Sequence[tuple[int, int]] | Mapping[int, Sequence[tuple[int, int]]] | None = None
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What was built: the file, its metadata, and remarks a user should see."""
+    """What was built: the file, its metadata, the network (None for a graph that is used as it is), and remarks a user
+    should see.
+    """
 
     output_path: Path
     metadata: ModelMetadata
+    network: Network | None
     parameter_count: int
     file_bytes: int
     notes: tuple[str, ...]
@@ -73,7 +96,7 @@ def build(
     Args:
         on_progress: called with (what is being done, how much is done, of how much).
     Raises:
-        CheckpointError: the weights file is malformed, hostile, or not a YOLOv8 detector.
+        CheckpointError: the weights file is malformed, hostile, or holds no YOLOv8 network of the four tasks.
         InvalidArgumentError: an option the network cannot have, or one that is needed and missing.
         ModelFileError: the output cannot be written.
         RfkernelsError: the onnx package is not installed.
@@ -82,7 +105,9 @@ def build(
     image_size = _checked_options(options)
     output_path = _checked_output(Path(output_path), Path(weights_path))
     require_onnx()
-    checkpoint = read_checkpoint(weights_path, on_progress)
+    checkpoint = read_checkpoint(weights_path, on_progress, keypoint_shape=options.keypoint_shape)
+    network = checkpoint.network if isinstance(checkpoint, Checkpoint) else None
+    keypoints = _keypoints(checkpoint, options)
     notes: list[str] = []
     if isinstance(checkpoint, DecodedGraph):
         prepared = prepare_decoded_graph(checkpoint, image_size, options.batch)
@@ -98,11 +123,11 @@ def build(
                 "give one side or height and width (--imgsz 640)"
             )
         size = chosen
-        metadata = _metadata(checkpoint, options, checkpoint.class_count, size, "raw_heads")
-        model = detect_graph(
+        class_count = checkpoint.network.class_count
+        metadata = _metadata(checkpoint, options, class_count, size, "raw_heads", keypoints=keypoints)
+        model = network_graph(
             checkpoint.weights,
-            scale=checkpoint.scale,
-            class_count=checkpoint.class_count,
+            checkpoint.network,
             image_size=size,
             batch=options.batch,
             batch_norm_epsilon=checkpoint.batch_norm_epsilon,
@@ -110,7 +135,7 @@ def build(
         )
     parameter_count = _parameter_count(model)
     file_bytes = _write_whole(model, output_path, metadata, on_progress)
-    return BuildReport(output_path, metadata, parameter_count, file_bytes, tuple(notes))
+    return BuildReport(output_path, metadata, network, parameter_count, file_bytes, tuple(notes))
 
 
 def _checked_options(options: BuildOptions) -> tuple[int, int] | None:
@@ -142,6 +167,8 @@ def _metadata(
     class_count: int,
     image_size: tuple[int, int],
     output_format: OutputFormat,
+    *,
+    keypoints: Keypoints | None = None,
 ) -> ModelMetadata:
     names = checkpoint.class_names if options.class_names is None else tuple(options.class_names)
     if names is None:
@@ -150,18 +177,20 @@ def _metadata(
         )
     if len(names) != class_count:
         raise InvalidArgumentError(f"class_names: got {len(names)} names, the head has {class_count} classes")
+    network = checkpoint.network if isinstance(checkpoint, Checkpoint) else None
     metadata = ModelMetadata(
-        task=TASK,
+        task=TASK_NAMES["detect"] if network is None else network.task_name,
         family=checkpoint.family if isinstance(checkpoint, Checkpoint) else "unknown",
-        scale=checkpoint.scale if isinstance(checkpoint, Checkpoint) else None,
+        scale=None if network is None else network.scale,
         class_names=tuple(names),
         image_size=image_size,
-        stride=LARGEST_STRIDE,
+        stride=LARGEST_STRIDE if network is None else network.stride,
         batch=options.batch,
         output_format=output_format,
         source=Source(checkpoint.source_file, checkpoint.source_sha256),
         convention=options.convention,
-        preprocessing=options.preprocessing,
+        preprocessing=_preprocessing(options.preprocessing, "detect" if network is None else network.task),
+        keypoints=keypoints,
     )
     # What is written must be readable: the reader's rules are the rules, whatever option broke them.
     try:
@@ -171,8 +200,46 @@ def _metadata(
     except ModelFileError as error:
         raise InvalidArgumentError(str(error)) from error
     except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"class_names or source file name: not valid Unicode: {error}") from error
+        raise InvalidArgumentError(f"names or source file name: not valid Unicode: {error}") from error
     return metadata
+
+
+def _preprocessing(wanted: Preprocessing | Mapping[str, Any] | None, task: Task) -> Preprocessing:
+    """The task's own steps, but for what is wanted otherwise."""
+    if isinstance(wanted, Preprocessing):
+        return wanted
+    steps = _PREPROCESSING.get(task, Preprocessing())
+    if wanted is None:
+        return steps
+    try:
+        return replace(steps, **wanted)
+    except TypeError as error:
+        names = ", ".join(Preprocessing.__dataclass_fields__)
+        raise InvalidArgumentError(f"preprocessing: got {wanted!r:.200}, expected a mapping of {names}") from error
+
+
+def _keypoints(checkpoint: Checkpoint | DecodedGraph, options: BuildOptions) -> Keypoints | None:
+    """Everything about the keypoints of a pose network; what the options say goes before what the file says."""
+    shape = checkpoint.network.keypoint_shape if isinstance(checkpoint, Checkpoint) else None
+    if shape is None or not isinstance(checkpoint, Checkpoint):
+        for name, value in (("keypoint_names", options.keypoint_names), ("skeleton", options.skeleton)):
+            if value is not None:
+                raise InvalidArgumentError(f"{name}: given, but {checkpoint.source_file} has no keypoints")
+        return None
+    names, skeleton = checkpoint.keypoint_names, checkpoint.skeleton
+    try:
+        if options.keypoint_names is not None:
+            names = keypoint_names_from(options.keypoint_names, "keypoint_names")
+        if options.skeleton is not None:
+            skeleton = skeleton_from(options.skeleton, "skeleton")
+    except CheckpointError as error:
+        raise InvalidArgumentError(str(error)) from error
+    try:
+        return described_keypoints(shape, checkpoint.network.class_count, names, skeleton)
+    except CheckpointError as error:
+        if options.keypoint_names is None and options.skeleton is None:
+            raise CheckpointError(f"{checkpoint.source_file}: {error}") from error
+        raise InvalidArgumentError(str(error)) from error
 
 
 def _set_metadata(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
@@ -180,8 +247,8 @@ def _set_metadata(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
 
 
 def _parameter_count(model: onnx.ModelProto) -> int:
-    """Elements of all weights and biases of convolutions."""
-    names = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    """Elements of all weights and biases of convolutions and matrices."""
+    names = {name for node in model.graph.node if node.op_type in _WEIGHTS_OPERATORS for name in node.input[1:]}
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.name in names)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.errors import CheckpointError
+from rfkernels.models.yolov8.network import Network
 
 SourceFormat = Literal["pt", "safetensors", "onnx"]
 OnProgress = Callable[[str, int, int], None]
@@ -26,18 +27,17 @@ class Checkpoint:
     """The weights of one network and what the file said about it.
 
     weights: float32 arrays by the keys of a state dict ("model.0.conv.weight", ...). What the file did not say is None:
-    a bare state dict knows neither class names nor image size.
+    a bare state dict knows neither class names nor image size. Names of keypoints and the edges between them are the
+    same for all classes, or by class id.
     """
 
     weights: dict[str, NDArray[np.float32]]
-    task: str
+    network: Network
     family: str
-    scale: str
-    class_count: int
     class_names: tuple[str, ...] | None
     image_size: tuple[int, int] | None
-    stride: int
-    keypoint_shape: tuple[int, int] | None
+    keypoint_names: tuple[str, ...] | dict[int, tuple[str, ...]] | None
+    skeleton: tuple[tuple[int, int], ...] | dict[int, tuple[tuple[int, int], ...]] | None
     batch_norm_epsilon: float
     source_format: SourceFormat
     source_file: str
@@ -67,6 +67,9 @@ class RawCheckpoint:
     class_names: tuple[str, ...] | None = None
     image_size: tuple[int, int] | None = None
     stride: int | None = None
+    keypoint_shape: tuple[int, int] | None = None
+    keypoint_names: tuple[str, ...] | dict[int, tuple[str, ...]] | None = None
+    skeleton: tuple[tuple[int, int], ...] | dict[int, tuple[tuple[int, int], ...]] | None = None
     batch_norm_epsilon: float | None = None
     # The modules by name, in the order of the file, where it holds a whole model: keys and shapes of weights do not
     # show what is computed with them.

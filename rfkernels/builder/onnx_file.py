@@ -17,6 +17,7 @@ from rfkernels.builder.checkpoint import (
     class_names_by_index,
     image_size_from,
 )
+from rfkernels.builder.keypoints import keypoint_names_from, keypoint_shape_from
 from rfkernels.errors import CheckpointError, ModelFileError
 from rfkernels.model_metadata import METADATA_KEY, read_onnx_properties
 from rfkernels.models.onnx_package import require_onnx
@@ -29,7 +30,11 @@ _LARGEST_PROPERTY_CHARACTERS = 4 * 1024 * 1024
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _NAMED_CLASS = re.compile(rf"\s*(\d{{1,9}})\s*:\s*({_QUOTED})\s*(?:,|$)")
 _LISTED_CLASS = re.compile(rf"\s*({_QUOTED})\s*(?:,|$)")
-_MODULE_NODE = re.compile(r"/model\.\d+(?:/[A-Za-z0-9_.]+)*/Conv")
+_LIST_OF_CLASS = re.compile(r"\s*(\d{1,9})\s*:\s*\[")
+_ITEM = re.compile(rf"\s*({_QUOTED})\s*(?:,|(?=\]))")
+_END_OF_LIST = re.compile(r"\s*\]\s*(?:,|$)")
+_MODULE_NODE = re.compile(r"/model\.\d+(?:/[A-Za-z0-9_.]+)*/(?:Conv|ConvTranspose|Gemm)")
+_KINDS = {"Conv": "convolution", "ConvTranspose": "transposed convolution", "Gemm": "matrix"}
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
 
@@ -82,7 +87,14 @@ def read_onnx_file(file: BinaryIO, size: int) -> OnnxFile:
     reason = ""
     try:
         weights = _named_weights(model)
-        raw = RawCheckpoint(weights=weights, task=task, class_names=class_names, image_size=image_size)
+        raw = RawCheckpoint(
+            weights=weights,
+            task=task,
+            class_names=class_names,
+            image_size=image_size,
+            keypoint_shape=_keypoint_shape(properties.get("kpt_shape")),
+            keypoint_names=_keypoint_names(properties.get("kpt_names")),
+        )
     except _NotMappableError as error:
         reason = str(error)
     return OnnxFile(model, raw, reason, task, class_names, image_size)
@@ -129,15 +141,20 @@ def _check_self_contained(model: onnx.ModelProto) -> None:
 
 
 def _named_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
-    """Weights of all convolutions under state dict keys: told by the names of their initializers, or of their nodes."""
+    """Weights of all convolutions under state dict keys: told by the names of their initializers, or of their nodes.
+
+    So are those of transposed convolutions and matrices, where these have such names: what decodes boxes has not.
+    """
     constants = constants_of(model)
     weights: dict[str, NDArray[np.float32]] = {}
     for node in model.graph.node:
-        if node.op_type != "Conv":
-            continue
         inputs = list(node.input)
+        if node.op_type != "Conv" and not (
+            node.op_type in {"ConvTranspose", "Gemm"} and module_of(node.name, inputs) is not None
+        ):
+            continue
         if len(inputs) < 2 or any(name not in constants for name in inputs[1:]):
-            raise _NotMappableError(f"convolution {node.name[:80]!r} has computed weights")
+            raise _NotMappableError(f"{_KINDS[node.op_type]} {node.name[:80]!r} has computed weights")
         module = module_of(node.name, inputs)
         if module is None:
             raise _NotMappableError(f"convolution {node.name[:80]!r} has no name of a module")
@@ -234,3 +251,37 @@ def _image_size(text: str | None) -> tuple[int, int] | None:
     if match is None:
         raise CheckpointError(f"imgsz: got {text[:80]!r}, expected [height, width]")
     return image_size_from([int(group) for group in match.groups() if group is not None])
+
+
+def _keypoint_shape(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*[\[(]\s*(\d{1,5})\s*,\s*(\d{1,5})\s*[\])]\s*", text[:100])
+    return keypoint_shape_from([int(group) for group in match.groups()] if match is not None else text)
+
+
+def _keypoint_names(text: str | None) -> tuple[str, ...] | dict[int, tuple[str, ...]] | None:
+    """Names of keypoints as ultralytics writes them: the text of a Python dict {class id: [name, ...]}."""
+    if text is None:
+        return None
+    inner = text.strip()
+    if len(inner) > _LARGEST_PROPERTY_CHARACTERS or inner[:1] + inner[-1:] != "{}":
+        raise CheckpointError(f"kpt_names: got {text[:80]!r}, expected {{0: ['name', ...], ...}}")
+    inner = inner[1:-1].rstrip()
+    position = 0
+    by_class: dict[object, object] = {}
+    while position < len(inner):
+        opening = _LIST_OF_CLASS.match(inner, position)
+        end = position if opening is None else opening.end()
+        names: list[str] = []
+        while opening is not None and (item := _ITEM.match(inner, end)) is not None:
+            names.append(_quoted_text(item[1]))
+            end = item.end()
+        closing = _END_OF_LIST.match(inner, end)
+        if opening is None or closing is None or int(opening[1]) in by_class:
+            raise CheckpointError(
+                f"kpt_names: cannot read {inner[end : end + 80]!r}, expected each class once, with a list of texts"
+            )
+        by_class[int(opening[1])] = names
+        position = closing.end()
+    return keypoint_names_from(by_class)

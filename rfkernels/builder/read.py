@@ -15,26 +15,29 @@ from rfkernels.builder.checkpoint import (
     open_weights,
     sha256_of,
 )
+from rfkernels.builder.keypoints import keypoint_shape_from
 from rfkernels.builder.onnx_file import OnnxFile, read_onnx_file
 from rfkernels.builder.safetensors_file import read_safetensors_file
 from rfkernels.builder.structure import check_structure
 from rfkernels.builder.torch_file import read_torch_file
-from rfkernels.builder.wiring import difference_from_detector
-from rfkernels.errors import CheckpointError
-from rfkernels.models.yolov8.layers import DETECT_BATCH_NORM_EPSILON, LARGEST_STRIDE, SCALES
-from rfkernels.models.yolov8.recognise import ONLY_DETECT, check_detect_weights, recognise
+from rfkernels.builder.wiring import difference_from_network
+from rfkernels.errors import CheckpointError, InvalidArgumentError
+from rfkernels.models.yolov8.layers import LARGEST_STRIDE
+from rfkernels.models.yolov8.network import TASK_NAMES, TASKS, Network, Task
+from rfkernels.models.yolov8.recognise import SUPPORTED, recognise
+from rfkernels.models.yolov8.weights import check_weights
 
 if TYPE_CHECKING:
     import onnx
 
-TASK = "object-detection"
-_DETECT_NAMES = ("detect", TASK)
+# Files name a task as ultralytics does, or as V2 does.
+_TASKS_BY_NAME: dict[str, Task] = {name: task for task in TASKS for name in (task, TASK_NAMES[task])}
 _FORMATS: dict[str, SourceFormat] = {".pt": "pt", ".pth": "pt", ".safetensors": "safetensors", ".onnx": "onnx"}
 
 
 @dataclass(frozen=True)
 class DecodedGraph:
-    """An ONNX graph that is used as it is: its weights have no known names, or it is wired as no YOLOv8 detector.
+    """The ONNX graph of a detector that is used as it is: its weights have no known names, or it is wired as no YOLOv8.
 
     `reason` says which.
     """
@@ -47,18 +50,30 @@ class DecodedGraph:
     source_sha256: str
 
 
-def read_checkpoint(path: str | Path, on_progress: OnProgress | None = None) -> Checkpoint | DecodedGraph:
+def read_checkpoint(
+    path: str | Path, on_progress: OnProgress | None = None, *, keypoint_shape: tuple[int, int] | None = None
+) -> Checkpoint | DecodedGraph:
     """Read a .pt, .safetensors or .onnx file; nothing in it is executed.
 
     Args:
         on_progress: called with (what is being done, how much is done, of how much).
+        keypoint_shape: (keypoints of an object, numbers of each, 2 or 3) of a pose network. None: as the file says, or
+            what alone its channels allow.
     Raises:
-        CheckpointError: the file is malformed, hostile, or holds no YOLOv8 detector; the message begins with the path.
+        CheckpointError: the file is malformed, hostile, or holds no YOLOv8 network of the four tasks; the message
+            begins with the path.
+        InvalidArgumentError: a keypoint shape that is none, that contradicts the file, or that the network has no use
+            for.
     """
     path = Path(path)
     source_format = _FORMATS.get(path.suffix.lower())
     if source_format is None:
         raise CheckpointError(f"{path}: got a file ending in {path.suffix!r}, expected one of {', '.join(_FORMATS)}")
+    if keypoint_shape is not None:
+        try:
+            keypoint_shape = keypoint_shape_from(keypoint_shape, f"keypoint_shape: got {keypoint_shape!r:.80}")
+        except CheckpointError as error:
+            raise InvalidArgumentError(str(error)) from error
     with open_weights(path) as file:
         size = path.stat().st_size
         try:
@@ -66,8 +81,10 @@ def read_checkpoint(path: str | Path, on_progress: OnProgress | None = None) -> 
             if source_format == "onnx":
                 onnx_file = read_onnx_file(file, size)
                 _check_task(onnx_file.task)
-                reason = _reason_to_keep(onnx_file)
+                reason = _reason_to_keep(onnx_file, keypoint_shape)
                 if reason is not None:
+                    if keypoint_shape is not None:
+                        raise InvalidArgumentError("keypoint_shape: given, but the graph is a detector's")
                     return DecodedGraph(
                         onnx_file.model,
                         reason,
@@ -82,56 +99,88 @@ def read_checkpoint(path: str | Path, on_progress: OnProgress | None = None) -> 
                 raw = read_torch_file(file, size, on_progress)
             else:
                 raw = read_safetensors_file(file, size, on_progress)
-            return _checkpoint(raw, source_format, path.name[:255], digest)
+            return _checkpoint(raw, source_format, path.name[:255], digest, keypoint_shape)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _checkpoint(raw: RawCheckpoint, source_format: SourceFormat, file_name: str, digest: str) -> Checkpoint:
+def _checkpoint(
+    raw: RawCheckpoint,
+    source_format: SourceFormat,
+    file_name: str,
+    digest: str,
+    keypoint_shape: tuple[int, int] | None,
+) -> Checkpoint:
     weights = normalise_keys(raw.weights)
-    recognised = recognise(weights)
-    _check_task(raw.task)
-    check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
+    network = recognise(weights, keypoint_shape or raw.keypoint_shape)
+    _check_task(raw.task, network)
+    _check_keypoint_shape(keypoint_shape, raw.keypoint_shape, network)
+    check_weights(weights, network)
     if raw.modules is not None:
         bias = ".conv.bias"
         folded_names = [key.removesuffix(bias) for key in weights if key.endswith(bias)]
-        check_structure(raw.modules, SCALES[recognised.scale], recognised.class_count, folded_names)
-    if raw.class_names is not None and len(raw.class_names) != recognised.class_count:
-        raise CheckpointError(f"names: got {len(raw.class_names)} names, the head has {recognised.class_count} classes")
-    if raw.stride is not None and raw.stride != LARGEST_STRIDE:
-        raise CheckpointError(f"stride: got {raw.stride}, expected {LARGEST_STRIDE}")
+        check_structure(raw.modules, network, folded_names)
+    if raw.class_names is not None and len(raw.class_names) != network.class_count:
+        raise CheckpointError(f"names: got {len(raw.class_names)} names, the head has {network.class_count} classes")
+    # Of a classifier ultralytics says 1; a file that was made for its backbone's 32 is no other network.
+    if raw.stride is not None and raw.stride not in {network.stride, LARGEST_STRIDE}:
+        raise CheckpointError(f"stride: got {raw.stride}, expected {network.stride}")
     return Checkpoint(
         weights=weights,
-        task=TASK,
+        network=network,
         family="yolov8",
-        scale=recognised.scale,
-        class_count=recognised.class_count,
         class_names=raw.class_names,
         image_size=raw.image_size,
-        stride=LARGEST_STRIDE,
-        keypoint_shape=None,
-        batch_norm_epsilon=raw.batch_norm_epsilon or DETECT_BATCH_NORM_EPSILON,
+        keypoint_names=raw.keypoint_names,
+        skeleton=raw.skeleton,
+        batch_norm_epsilon=raw.batch_norm_epsilon or network.batch_norm_epsilon,
         source_format=source_format,
         source_file=file_name,
         source_sha256=digest,
     )
 
 
-def _check_task(task: str | None) -> None:
-    if task is not None and task not in _DETECT_NAMES:
-        raise CheckpointError(f"task: got {task[:80]!r}, expected detect: {ONLY_DETECT}")
+def _check_task(name: str | None, network: Network | None = None) -> None:
+    """Check that a task is one of those built here, and that of the network where it is known."""
+    if name is None:
+        return
+    task = _TASKS_BY_NAME.get(name)
+    if task is None:
+        raise CheckpointError(f"task: got {name[:80]!r}, expected one of {', '.join(TASKS)}: {SUPPORTED}")
+    if network is not None and task != network.task:
+        raise CheckpointError(f"task: got {name!r}, but the weights are those of {network.description}")
 
 
-def _reason_to_keep(file: OnnxFile) -> str | None:
-    """Why a graph cannot be emitted anew from its weights; None: they and its wiring are a YOLOv8 detector's."""
-    if file.raw is None:
-        return file.reason
-    weights = file.raw.weights
-    try:
-        recognised = recognise(weights)
-        check_detect_weights(weights, SCALES[recognised.scale], recognised.class_count)
-    except CheckpointError:
-        return "its weights are not those of a YOLOv8 detector"
-    return difference_from_detector(file.model, weights, recognised.scale, recognised.class_count)
+def _check_keypoint_shape(given: tuple[int, int] | None, said: tuple[int, int] | None, network: Network) -> None:
+    if given is None:
+        return
+    if network.keypoint_shape is None:
+        raise InvalidArgumentError(f"keypoint_shape: got {list(given)}, but {network.description} has no keypoints")
+    if said is not None and given != said:
+        raise InvalidArgumentError(f"keypoint_shape: got {list(given)}, but the file says {list(said)}; leave it out")
+
+
+def _reason_to_keep(file: OnnxFile, keypoint_shape: tuple[int, int] | None) -> str | None:
+    """Why a graph cannot be emitted anew from its weights; None: they and its wiring are a YOLOv8 network's.
+
+    Raises:
+        CheckpointError: it cannot, and it is no detector's: only a detector's graph can be used as it is.
+    """
+    reason: str | None = file.reason
+    task = None if file.task is None else _TASKS_BY_NAME[file.task]
+    if file.raw is not None:
+        weights = file.raw.weights
+        try:
+            network = recognise(weights, keypoint_shape or file.raw.keypoint_shape)
+            task = task or network.task
+            check_weights(weights, network)
+            reason = difference_from_network(file.model, weights, network)
+        except CheckpointError as error:
+            reason = f"its weights are not those of a YOLOv8 network ({error})"
+    if reason is not None and task not in {None, "detect"}:
+        raise CheckpointError(
+            f"a {task} graph that its weights cannot be taken out of: {reason}; build from the .pt file instead"
+        )
+    return reason

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,10 @@ from rfkernels.builder.checkpoint import (
     class_names_by_index,
     image_size_from,
 )
+from rfkernels.builder.keypoints import keypoint_names_from, keypoint_shape_from, skeleton_from
 from rfkernels.errors import CheckpointError
+
+_Value = TypeVar("_Value")
 
 _LARGEST_HEADER_BYTES = 16 * 1024 * 1024
 _MOST_DIMENSIONS = 8
@@ -30,10 +34,11 @@ _OTHER_ITEM_SIZES = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2,
 
 
 def read_safetensors_file(file: BinaryIO, size: int, on_progress: OnProgress | None = None) -> RawCheckpoint:
-    """Weights of a .safetensors file, and task, names, imgsz and stride where its metadata has them.
+    """Weights of a .safetensors file, and what its metadata says of the network.
 
     In the metadata, whose values are texts, names is a JSON object {index: name} or a list, imgsz a JSON list
-    [height, width] or one number, stride a number.
+    [height, width] or one number, stride a number, kpt_shape a JSON list [keypoints, numbers of each]; kpt_names and
+    skeleton are JSON lists of names and of pairs of keypoints, or objects {class id: such a list}.
 
     Raises:
         CheckpointError: not such a file, or malformed; the message names the entry.
@@ -82,8 +87,11 @@ def read_safetensors_file(file: BinaryIO, size: int, on_progress: OnProgress | N
         weights=weights,
         task=metadata.get("task"),
         class_names=_class_names(metadata),
-        image_size=image_size_from(_json(metadata["imgsz"], "imgsz")) if "imgsz" in metadata else None,
+        image_size=_from_json(metadata, "imgsz", image_size_from),
         stride=_stride(metadata),
+        keypoint_shape=_from_json(metadata, "kpt_shape", keypoint_shape_from),
+        keypoint_names=_from_json(metadata, "kpt_names", keypoint_names_from),
+        skeleton=_from_json(metadata, "skeleton", skeleton_from),
     )
 
 
@@ -101,6 +109,10 @@ def _json(text: str, what: str) -> Any:  # noqa: ANN401 - whatever the JSON hold
         return json.loads(text, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"safetensors {what}: not valid JSON: {error}") from error
+
+
+def _from_json(metadata: dict[str, str], name: str, read: Callable[[object, str], _Value]) -> _Value | None:
+    return read(_json(metadata[name], name), name) if name in metadata else None
 
 
 def _checked_range(name: str, entry: object, data_size: int) -> tuple[int, int]:

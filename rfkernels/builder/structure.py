@@ -1,4 +1,4 @@
-"""Whether the modules of a whole-model file are those of a YOLOv8 detector, attribute by attribute.
+"""Whether the modules of a whole-model file are those of a YOLOv8 network, attribute by attribute.
 
 Keys and shapes of weights do not show what is computed with them: a bottleneck that adds its input or not, an Upsample
 that interpolates, a layer that reads another one than the table says. A whole-model file does show it, in the classes
@@ -12,23 +12,33 @@ from dataclasses import dataclass, field
 
 from rfkernels.builder.checkpoint import ModuleRecord, normalised_name
 from rfkernels.errors import CheckpointError
-from rfkernels.models.yolov8.layers import (
+from rfkernels.models.yolov8.heads import (
     BINS_PER_SIDE,
-    HEAD_INDEX,
-    HEAD_SOURCES,
-    STRIDES,
-    Convolution,
-    Layer,
-    Scale,
-    detect_head_convolutions,
-    layer_convolutions,
-    layers,
+    MASK_CHANNELS,
+    branches,
+    head_convolutions,
+    keypoint_channels,
+    prototypes,
 )
-from rfkernels.models.yolov8.recognise import ONLY_DETECT
+from rfkernels.models.yolov8.layers import HEAD_SOURCES, STRIDES, Convolution, Layer, layer_convolutions
+from rfkernels.models.yolov8.network import Network
+from rfkernels.models.yolov8.recognise import SUPPORTED
 
 _LAYER_CLASSES = {"convolution": "Conv", "c2f": "C2f", "sppf": "SPPF", "upsample": "Upsample", "concat": "Concat"}
+_HEAD_CLASSES = {"detect": "Detect", "segment": "Segment", "pose": "Pose", "classify": "Classify"}
+_PLAIN_CLASSES = {"convolution": "Conv2d", "transposed": "ConvTranspose2d", "linear": "Linear"}
 # Classes of torch; all others here are those of ultralytics.
-_TORCH_CLASSES = ("BatchNorm2d", "Conv2d", "MaxPool2d", "ModuleList", "Sequential", "SiLU", "Upsample")
+_TORCH_CLASSES = (
+    *_PLAIN_CLASSES.values(),
+    "AdaptiveAvgPool2d",
+    "BatchNorm2d",
+    "Dropout",
+    "MaxPool2d",
+    "ModuleList",
+    "Sequential",
+    "SiLU",
+    "Upsample",
+)
 _ABSENT = object()
 _MOST_ITEMS_SHOWN = 8
 
@@ -51,10 +61,8 @@ class _Expected:
     optional: bool = False
 
 
-def check_structure(
-    modules: Mapping[str, ModuleRecord], scale: Scale, class_count: int, folded_names: Iterable[str]
-) -> None:
-    """Check that the modules of a file are those of a detector, in class, order, sources and attributes.
+def check_structure(modules: Mapping[str, ModuleRecord], network: Network, folded_names: Iterable[str]) -> None:
+    """Check that the modules of a file are those of a network, in class, order, sources and attributes.
 
     Args:
         modules: by their names in a state dict, in the order of the file.
@@ -68,7 +76,7 @@ def check_structure(
         if name in found:
             raise CheckpointError(f"{name[:80]}: two modules have this name once prefixes are removed")
         found[name] = record
-    expected = dict(_detector_modules(scale, class_count, frozenset(folded_names)))
+    expected = dict(_modules(network, frozenset(folded_names)))
     for name, module in expected.items():
         if name in found:
             _check_module(name, found[name], module)
@@ -79,8 +87,8 @@ def check_structure(
         if name.startswith("model.") and name[6:7].isdigit() and name not in expected:
             raise _mismatch(name, record.class_name[:80], "no such module")
     order = [name for name in found if name.startswith("model.") and name[6:].isdigit()]
-    if order != [f"model.{index}" for index in range(HEAD_INDEX + 1)]:
-        raise _mismatch("model", f"layers in the order {', '.join(order)}"[:200], f"0 to {HEAD_INDEX} in order")
+    if order != [f"model.{index}" for index in range(network.head_index + 1)]:
+        raise _mismatch("model", f"layers in the order {', '.join(order)}"[:200], f"0 to {network.head_index} in order")
 
 
 def _check_module(name: str, got: ModuleRecord, expected: _Expected) -> None:
@@ -106,9 +114,9 @@ def _check_module(name: str, got: ModuleRecord, expected: _Expected) -> None:
             raise _mismatch(f"{name}.f", _shown(sources), _relative(expected.sources, expected.index))
 
 
-def _detector_modules(scale: Scale, class_count: int, folded: frozenset[str]) -> Iterator[tuple[str, _Expected]]:
-    """Every module of a detector by its name in a state dict."""
-    for layer in layers(scale):
+def _modules(network: Network, folded: frozenset[str]) -> Iterator[tuple[str, _Expected]]:
+    """Every module of a network by its name in a state dict."""
+    for layer in network.layers:
         blocks: dict[str, _Expected] = {}
         for convolution in layer_convolutions(layer):
             blocks |= _convolution_modules(convolution, folded)
@@ -116,7 +124,9 @@ def _detector_modules(scale: Scale, class_count: int, folded: frozenset[str]) ->
         blocks[layer.name] = _layer_module(layer)
         yield from blocks.items()
         yield from _inner_modules(layer)
-    yield from _head_modules(scale, class_count, folded)
+    for convolution in head_convolutions(network):
+        yield from _convolution_modules(convolution, folded).items()
+    yield from _classifier_modules(network) if network.is_classifier else _head_modules(network)
 
 
 def _layer_module(layer: Layer) -> _Expected:
@@ -141,24 +151,45 @@ def _inner_modules(layer: Layer) -> Iterator[tuple[str, _Expected]]:
         yield f"{layer.name}.m", _Expected("MaxPool2d", {"kernel_size": 5, "stride": 1, "padding": 2, "dilation": 1})
 
 
-def _head_modules(scale: Scale, class_count: int, folded: frozenset[str]) -> Iterator[tuple[str, _Expected]]:
-    head = f"model.{HEAD_INDEX}"
-    newer: dict[str, object] = {"i": HEAD_INDEX, "nc": class_count, "nl": len(STRIDES), "reg_max": BINS_PER_SIDE}
-    newer["stride"] = list(STRIDES)
-    yield head, _Expected("Detect", {}, newer, HEAD_INDEX, HEAD_SOURCES)
-    for branch in ("cv2", "cv3"):
-        yield f"{head}.{branch}", _Expected("ModuleList", members=_numbers(len(STRIDES)))
+def _head_modules(network: Network) -> Iterator[tuple[str, _Expected]]:
+    """What a head of three levels holds besides its convolutions."""
+    head = network.head_name
+    newer: dict[str, object] = {"i": network.head_index, "nc": network.class_count, "nl": len(STRIDES)}
+    newer |= {"reg_max": BINS_PER_SIDE, "stride": list(STRIDES)}
+    if network.task == "segment":
+        newer |= {"nm": MASK_CHANNELS, "npr": prototypes(network).first.out_channels}
+        yield f"{head}.proto", _Expected("Proto")
+    elif network.keypoint_shape is not None:
+        # A list as ultralytics writes it, a tuple where it was given one.
+        newer |= {"kpt_shape": network.keypoint_shape, "nk": keypoint_channels(network)}
+    yield head, _Expected(_HEAD_CLASSES[network.task], {}, newer, network.head_index, HEAD_SOURCES)
+    for branch in branches(network):
+        yield f"{head}.{branch.module}", _Expected("ModuleList", members=_numbers(len(STRIDES)))
         for level in range(len(STRIDES)):
-            yield f"{head}.{branch}.{level}", _Expected("Sequential", members=_numbers(3))
-    for convolution in detect_head_convolutions(scale, class_count):
-        yield from _convolution_modules(convolution, folded).items()
+            yield f"{head}.{branch.module}.{level}", _Expected("Sequential", members=_numbers(3))
     yield f"{head}.dfl", _Expected("DFL", optional=True)
     yield f"{head}.dfl.conv", _Expected("Conv2d", _convolution_attributes(kernel=1, stride=1), optional=True)
 
 
+def _classifier_modules(network: Network) -> Iterator[tuple[str, _Expected]]:
+    """What a classifier's head holds besides its convolution and matrix. Dropout computes nothing outside training."""
+    head, index = network.head_name, network.head_index
+    yield head, _Expected(_HEAD_CLASSES[network.task], {}, {"i": index}, index, (index - 1,))
+    yield f"{head}.pool", _Expected("AdaptiveAvgPool2d", {"output_size": 1})
+    yield f"{head}.drop", _Expected("Dropout", optional=True)
+
+
 def _convolution_modules(convolution: Convolution, folded: frozenset[str]) -> dict[str, _Expected]:
     name = convolution.name
-    plain = _Expected("Conv2d", _convolution_attributes(convolution.kernel, convolution.stride))
+    attributes: dict[str, object] = {}
+    if convolution.kind == "convolution":
+        attributes = _convolution_attributes(convolution.kernel, convolution.stride)
+    elif convolution.kind == "transposed":
+        attributes = _convolution_attributes(convolution.kernel, convolution.stride) | {
+            "padding": 0,
+            "output_padding": 0,
+        }
+    plain = _Expected(_PLAIN_CLASSES[convolution.kind], attributes)
     if not convolution.batch_norm:
         return {name: plain}
     modules = {name: _Expected("Conv"), f"{name}.conv": plain, f"{name}.act": _Expected("SiLU")}
@@ -180,8 +211,9 @@ def _equals(got: object, expected: object) -> bool:
 
     A bool is no number here, though Python thinks so.
     """
-    if isinstance(expected, list):
-        return isinstance(got, list) and len(got) == len(expected) and all(map(_equals, got, expected))
+    if isinstance(expected, list | tuple):
+        kinds = list if isinstance(expected, list) else (list, tuple)
+        return isinstance(got, kinds) and len(got) == len(expected) and all(map(_equals, got, expected))
     if isinstance(expected, bool) or not isinstance(expected, int):
         return type(got) is type(expected) and got == expected
     numbers = got if isinstance(got, tuple | list) and len(got) == 2 else (got,)
@@ -222,4 +254,4 @@ def _shown(value: object) -> str:
 
 
 def _mismatch(what: str, got: str, expected: str) -> CheckpointError:
-    return CheckpointError(f"{what[:80]}: got {got}, expected {expected}: {ONLY_DETECT}")
+    return CheckpointError(f"{what[:80]}: got {got}, expected {expected}: {SUPPORTED}")

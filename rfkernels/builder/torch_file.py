@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from rfkernels.builder.checkpoint import (
     class_names_by_index,
     image_size_from,
 )
+from rfkernels.builder.keypoints import keypoint_names_from, keypoint_shape_from, skeleton_from
 from rfkernels.builder.pickle_data import Call, Name, Persistent, Value, read_pickle
 from rfkernels.builder.zip_file import Entry, read_bytes, read_entries
 from rfkernels.errors import CheckpointError
@@ -77,6 +79,7 @@ _STORAGE_TYPES = {
 _FLOATING_STORAGES = ("HalfStorage", "FloatStorage", "DoubleStorage", "BFloat16Storage")
 _DTYPE_NAME = re.compile(r"u?int\d+|b?float\d+|bool")
 _LEGACY_MAGIC = (b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"\x80\x02}", b"\x80\x02c")
+_HEADS_WITH_STRIDES = ("Detect", "Segment", "Pose")
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "ema")
 
 
@@ -111,11 +114,15 @@ def read_torch_file(file: BinaryIO, size: int, on_progress: OnProgress | None = 
         attributes = _state_of(content, "the model")
     weights = archive.materialise(named, on_progress)
     arguments = root.get("train_args") if isinstance(root, dict) else None
+    keypoint_names, skeleton = attributes.get("kpt_names"), attributes.get("skeleton")
     return RawCheckpoint(
         weights=weights,
         task=_text_or_none(attributes.get("task")),
         class_names=_class_names(attributes.get("names")),
         image_size=_image_size(arguments, attributes.get("args")),
+        keypoint_shape=_keypoint_shape(modules or {}, attributes),
+        keypoint_names=None if keypoint_names is None else keypoint_names_from(keypoint_names),
+        skeleton=None if skeleton is None else skeleton_from(skeleton),
         batch_norm_epsilon=epsilon,
         modules=modules,
     )
@@ -313,7 +320,7 @@ class _ModuleWalk:
 def _with_strides_read(module: ModuleRecord, archive: _Archive) -> ModuleRecord:
     """A detection head with its strides as numbers: the one attribute that decoding depends on and that is a tensor."""
     strides = module.attributes.get("stride")
-    if module.class_name != "Detect" or not _is_tensor(strides):
+    if module.class_name not in _HEADS_WITH_STRIDES or not _is_tensor(strides):
         return module
     if math.prod(_tensor_from(strides, "stride").shape) > _MOST_STRIDES:
         return module
@@ -392,4 +399,13 @@ def _image_size(*sources: Value) -> tuple[int, int] | None:
         arguments = source.state if isinstance(source, Call) else source
         if isinstance(arguments, dict) and arguments.get("imgsz") is not None:
             return image_size_from(arguments["imgsz"])
+    return None
+
+
+def _keypoint_shape(modules: Mapping[str, ModuleRecord], attributes: dict[Value, Value]) -> tuple[int, int] | None:
+    """What the head of a pose model says, which computes with it; else the model."""
+    heads = [module.attributes for module in modules.values() if module.class_name == "Pose"]
+    for said in (*heads, attributes):
+        if said.get("kpt_shape") is not None:
+            return keypoint_shape_from(said["kpt_shape"])
     return None

@@ -1,8 +1,8 @@
-"""Whether the convolutions of an ONNX graph are wired as those of the detector that rfkernels would emit in its place.
+"""Whether the convolutions of an ONNX graph are wired as those of the network that rfkernels would emit in its place.
 
 Names and shapes of weights do not show what a convolution reads. So the graph in the file is reduced to expressions
 over its convolutions ("SiLU of convolution model.0.conv"), the layer table is walked into the same expressions, and for
-each convolution the two must agree. What follows the last convolutions (decoding, suppression) is not compared.
+each convolution the two must agree. What follows the outputs of the head (decoding, suppression) is not compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from rfkernels.builder.expressions import Expression, Expressions, Window, inner
 from rfkernels.builder.onnx_file import constants_of, module_of
 from rfkernels.models.graph import Weights
 from rfkernels.models.onnx_package import require_onnx
-from rfkernels.models.yolov8.detect import INPUT_NAME, write_detector
+from rfkernels.models.yolov8.graph import INPUT_NAME, write_network
+from rfkernels.models.yolov8.network import Network
 
 if TYPE_CHECKING:
     import onnx
@@ -28,30 +29,39 @@ if TYPE_CHECKING:
 _MOST_CONSTANT_ELEMENTS = 64
 _CHANNEL_AXES = (1, -3)
 _UPSAMPLING = 2
+_NO_WINDOW = Window((), (), (), ())
+_WINDOW_ATTRIBUTES = ("kernel_shape", "strides", "pads", "dilations", "auto_pad", "group")
 
 
-def difference_from_detector(model: onnx.ModelProto, weights: Weights, scale: str, class_count: int) -> str | None:
-    """The first convolution that does not read, or move over, what it does in a detector, and why; None: there is none.
+def difference_from_network(model: onnx.ModelProto, weights: Weights, network: Network) -> str | None:
+    """The first convolution that does not read, or move over, what it does in a network, and why; None: there is none.
 
     Args:
-        weights: those of the graph, found by `check_detect_weights` to be a detector's.
+        weights: those of the graph, found by `check_weights` to be the network's.
     """
     expressions = Expressions()
-    found = _GraphReader(expressions, weights).read(model)
+    reader = _GraphReader(expressions, weights)
+    found = reader.read(model)
     expected = _TableRecorder(expressions)
-    write_detector(expected, weights, scale, class_count)
+    write_network(expected, weights, network)
     for module, convolution in expected.convolutions.items():
         difference = _difference(expressions, found.get(module), convolution)
         if difference is not None:
             return f"convolution {module} {difference}"
+    for output, expression in expected.outputs.items():
+        if not reader.has(expression):
+            return f"{output} are {expressions.described(expression)} in YOLOv8, which the graph does not compute"
     return None
 
 
 @dataclass(frozen=True)
 class _Convolution:
+    """What a convolution reads and how it moves over that; a matrix moves over nothing."""
+
     source: int
     window: Window
     group: int
+    kind: str = "Conv"
 
 
 class _TableRecorder:
@@ -59,6 +69,8 @@ class _TableRecorder:
 
     def __init__(self, expressions: Expressions) -> None:
         self.convolutions: dict[str, _Convolution] = {}
+        # Outputs of the head that something else than a convolution gives.
+        self.outputs: dict[str, int] = {}
         self._expressions = expressions
         self._tensors = {INPUT_NAME: expressions.image()}
 
@@ -81,8 +93,19 @@ class _TableRecorder:
         self.convolutions[name] = _Convolution(self._tensors[source], window, group=1)
         return self._named(output or name, self._expressions.convolution(name, int(weight.shape[0])))
 
-    def silu(self, name: str, source: str) -> str:
-        return self._named(name, self._expressions.of_one("SiLU", self._tensors[source]))
+    def transposed_convolution(
+        self, name: str, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> str:
+        kernel = (int(weight.shape[2]),) * 2
+        window = Window(kernel, kernel, (0,) * 4, (1, 1))
+        self.convolutions[name] = _Convolution(self._tensors[source], window, 1, "ConvTranspose")
+        return self._named(name, self._expressions.convolution(name, int(weight.shape[1])))
+
+    def silu(self, name: str, source: str, *, output: str | None = None) -> str:
+        expression = self._expressions.of_one("SiLU", self._tensors[source])
+        if output is not None:
+            self.outputs[output] = expression
+        return self._named(output or name, expression)
 
     def add(self, name: str, left: str, right: str) -> str:
         return self._named(name, self._expressions.add(self._tensors[left], self._tensors[right]))
@@ -101,6 +124,22 @@ class _TableRecorder:
         assert factor == _UPSAMPLING
         return self._named(name, self._expressions.of_one("upsampling", self._tensors[source]))
 
+    def channel_means(self, name: str, source: str) -> str:
+        pooled = self._expressions.of_one("GlobalAveragePool", self._tensors[source])
+        return self._named(name, self._expressions.of_one("Flatten", pooled))
+
+    def linear(
+        self,
+        name: str,
+        source: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        output: str | None = None,
+    ) -> str:
+        self.convolutions[name] = _Convolution(self._tensors[source], _NO_WINDOW, 1, "Gemm")
+        return self._named(output or name, self._expressions.convolution(name, int(weight.shape[0])))
+
 
 class _GraphReader:
     """Reduces the nodes of a graph from a file to expressions. What it does not know is an expression of its own."""
@@ -115,6 +154,10 @@ class _GraphReader:
         self._floating_types = (types.FLOAT, types.FLOAT16, types.DOUBLE, types.BFLOAT16)
         self._handlers: dict[str, Callable[[onnx.NodeProto], int | None]] = {
             "Conv": self._convolution,
+            "ConvTranspose": self._transposed_convolution,
+            "Gemm": self._matrix,
+            "GlobalAveragePool": lambda node: self._expressions.of_one("GlobalAveragePool", self._source(node)),
+            "Flatten": self._flattening,
             "Sigmoid": lambda node: self._expressions.of_one("Sigmoid", self._source(node)),
             "Mul": self._product,
             "Add": self._sum,
@@ -138,6 +181,10 @@ class _GraphReader:
         for node in _running_order(model.graph.node):
             self._read_node(node)
         return self._convolutions
+
+    def has(self, expression: int) -> bool:
+        """Whether any tensor of the graph is this expression."""
+        return expression in self._tensors.values()
 
     def _read_node(self, node: onnx.NodeProto) -> None:
         if len({attribute.name for attribute in node.attribute}) != len(node.attribute):
@@ -168,6 +215,44 @@ class _GraphReader:
         group = int(attributes["group"].i) if "group" in attributes else 1
         self._convolutions[module] = _Convolution(self._source(node), _window(attributes, weight.shape[2:]), group)
         return self._expressions.convolution(module, int(weight.shape[0]))
+
+    def _transposed_convolution(self, node: onnx.NodeProto) -> int | None:
+        module = module_of(node.name, node.input)
+        if module is None or f"{module}.weight" not in self._weights:
+            return None
+        weight = self._weights[f"{module}.weight"]
+        attributes = _attributes(node)
+        has_defaults = all(
+            name in _WINDOW_ATTRIBUTES or (name == "output_padding" and not any(attribute.ints))
+            for name, attribute in attributes.items()
+        )
+        if not has_defaults:  # an output_shape, or padding at one side
+            return None
+        group = int(attributes["group"].i) if "group" in attributes else 1
+        window = _window(attributes, weight.shape[2:])
+        self._convolutions[module] = _Convolution(self._source(node), window, group, node.op_type)
+        return self._expressions.convolution(module, int(weight.shape[1]) * group)
+
+    def _matrix(self, node: onnx.NodeProto) -> int | None:
+        """A Gemm that multiplies by a weight [out, in] and adds a bias, nothing more."""
+        module = module_of(node.name, node.input)
+        if module is None or len(node.input) != 3 or f"{module}.weight" not in self._weights:
+            return None
+        numbers = {name: attribute.f or attribute.i for name, attribute in _attributes(node).items()}
+        if {"alpha": 1, "beta": 1, "transA": 0} | numbers != {"alpha": 1, "beta": 1, "transA": 0, "transB": 1}:
+            return None
+        self._convolutions[module] = _Convolution(self._source(node), _NO_WINDOW, 1, node.op_type)
+        return self._expressions.convolution(module, int(self._weights[f"{module}.weight"].shape[0]))
+
+    def _flattening(self, node: onnx.NodeProto) -> int | None:
+        """All but the batch in one dimension. Only after a mean of each channel is that what follows the channels."""
+        source = self._source(node)
+        attributes = _attributes(node)
+        if ("axis" in attributes and attributes["axis"].i != 1) or self._expressions[source].kind != (
+            "GlobalAveragePool"
+        ):
+            return None
+        return self._expressions.of_one("Flatten", source)
 
     def _product(self, node: onnx.NodeProto) -> int | None:
         if len(node.input) != 2:
@@ -341,11 +426,11 @@ def _difference(expressions: Expressions, got: _Convolution | None, expected: _C
         return "is not there, or has an attribute twice"
     if got.source != expected.source:
         pair = innermost_difference(expressions, got.source, expected.source)
-        return (
-            f"reads {expressions.described(pair[0])} where a YOLOv8 detector's reads {expressions.described(pair[1])}"
-        )
+        return f"reads {expressions.described(pair[0])} where YOLOv8's reads {expressions.described(pair[1])}"
+    if got.kind != expected.kind:
+        return f"is a {got.kind}, YOLOv8's is a {expected.kind}"
     for name, wanted in [*vars(expected.window).items(), ("group", expected.group)]:
         value = got.group if name == "group" else getattr(got.window, name)
         if value != wanted:
-            return f"has {name} {shown(value)}, a YOLOv8 detector's has {shown(wanted)}"
+            return f"has {name} {shown(value)}, YOLOv8's has {shown(wanted)}"
     return None

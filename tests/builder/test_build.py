@@ -8,13 +8,15 @@ import numpy as np
 import onnx
 import openvino
 import pytest
-from rfkernels.models.yolov8.detect import detect_graph
+from rfkernels.models.yolov8.graph import network_graph
+from rfkernels.models.yolov8.network import Network
 from weight_files import TorchFile, safetensors_bytes, whole_model
 
 from rfkernels.builder import BuildOptions, build
 from rfkernels.errors import CheckpointError, InvalidArgumentError, ModelFileError, RfkernelsError
 from rfkernels.model_metadata import METADATA_KEY, Preprocessing, read_model_metadata
 
+NETWORK = Network("detect", "n", 3)
 NAMES = ("cat", "dog", "bird")
 
 
@@ -108,7 +110,7 @@ def test_outputs_that_cannot_be(name, weights, tmp_path):
 
 
 def test_the_weights_file_is_never_overwritten(detector_weights, output):
-    model = detect_graph(detector_weights, scale="n", class_count=3, image_size=(64, 64))
+    model = network_graph(detector_weights, NETWORK, image_size=(64, 64))
     output.write_bytes(model.SerializeToString())
     with pytest.raises(InvalidArgumentError, match="weights file itself"):
         build(output, output, OPTIONS)
@@ -147,7 +149,7 @@ def test_an_interrupted_write_leaves_nothing(weights, output, tmp_path):
 
 def decoded_model(weights, *, batch=1, **properties):
     """A detector with an output [batch, 4 + classes, anchors] and weights that have no names of modules."""
-    model = detect_graph(weights, scale="n", class_count=3, image_size=(64, 96), batch=batch)
+    model = network_graph(weights, NETWORK, image_size=(64, 96), batch=batch)
     graph = model.graph
     names = {tensor.name: f"t{index}" for index, tensor in enumerate(graph.initializer)}
     for tensor in graph.initializer:

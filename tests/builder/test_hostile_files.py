@@ -13,12 +13,14 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-from rfkernels.models.yolov8.detect import detect_graph
+from rfkernels.models.yolov8.graph import network_graph
+from rfkernels.models.yolov8.network import Network
 from weight_files import TorchFile, pickled, safetensors_bytes, write_zip
 
 from rfkernels.builder import build
 from rfkernels.errors import CheckpointError
 
+NETWORK = Network("detect", "n", 3)
 KEY = "model.0.conv.weight"
 
 
@@ -239,7 +241,7 @@ def test_safetensors_cut_or_lengthened(change, refused, detector_weights, tmp_pa
 
 
 def onnx_model(weights):
-    return detect_graph(weights, scale="n", class_count=3, image_size=(64, 64))
+    return network_graph(weights, NETWORK, image_size=(64, 64))
 
 
 PROPERTIES = {
@@ -255,7 +257,8 @@ PROPERTIES = {
     "image size of a text": ({"imgsz": "six hundred"}, "imgsz"),
     "image size of a call": ({"imgsz": "[exit(), 640]"}, "imgsz"),
     "image size of zero": ({"imgsz": "[0, 640]"}, "imgsz"),
-    "another task": ({"task": "pose"}, "expected detect"),
+    "another task": ({"task": "pose"}, "task: got 'pose', but the weights are those of YOLOv8n detect"),
+    "no task of ours": ({"task": "obb"}, "task: got 'obb', expected one of detect, segment, pose, classify"),
 }
 
 

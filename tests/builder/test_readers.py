@@ -3,18 +3,20 @@
 import numpy as np
 import onnx
 import pytest
-from rfkernels.models.yolov8.detect import detect_graph
+from rfkernels.models.yolov8.graph import network_graph
+from rfkernels.models.yolov8.network import Network
 from weight_files import Call, Global, TorchFile, safetensors_bytes, whole_model, write_zip
 
 from rfkernels.builder import Checkpoint, DecodedGraph, read_checkpoint
 from rfkernels.errors import CheckpointError
 
+NETWORK = Network("detect", "n", 3)
 NAMES = ("cat", "dog", 'it\'s a "bird"')
 
 
 def assert_weights(checkpoint, weights):
     assert isinstance(checkpoint, Checkpoint)
-    assert (checkpoint.scale, checkpoint.class_count, checkpoint.stride) == ("n", 3, 32)
+    assert checkpoint.network == NETWORK
     assert checkpoint.weights.keys() == weights.keys()
     for key, values in weights.items():
         assert checkpoint.weights[key].dtype == np.float32
@@ -129,7 +131,7 @@ def test_safetensors(dtype, names, size, detector_weights, tmp_path):
 
 def exported(weights, **properties):
     """An ONNX file that carries weights under their names, as exporters write it."""
-    model = detect_graph(weights, scale="n", class_count=3, image_size=(64, 64))
+    model = network_graph(weights, NETWORK, image_size=(64, 64))
     onnx.helper.set_model_props(model, properties)
     return model
 
@@ -142,8 +144,8 @@ def test_onnx_with_names_of_modules(detector_weights, tmp_path):
     assert isinstance(checkpoint, Checkpoint)
     assert checkpoint.class_names == NAMES
     assert checkpoint.image_size == (64, 96)
-    arguments = {"scale": "n", "class_count": 3, "image_size": (64, 64)}
-    assert detect_graph(checkpoint.weights, **arguments) == detect_graph(detector_weights, **arguments)
+    arguments = {"network": NETWORK, "image_size": (64, 64)}
+    assert network_graph(checkpoint.weights, **arguments) == network_graph(detector_weights, **arguments)
 
 
 def test_onnx_whose_nodes_alone_have_names_of_modules(detector_weights, tmp_path):
@@ -194,7 +196,7 @@ def test_other_tasks_are_refused(task, suffix, detector_weights, tmp_path):
         path.write_bytes(exported(detector_weights, task=task).SerializeToString())
     else:
         path.write_bytes(safetensors_bytes(detector_weights, {"task": task}))
-    with pytest.raises(CheckpointError, match=f"'{task}', expected detect: this version builds YOLOv8 detect only"):
+    with pytest.raises(CheckpointError, match=f"task: got '{task}', but the weights are those of YOLOv8n detect"):
         read_checkpoint(path)
 
 

@@ -5,18 +5,20 @@ import re
 import numpy as np
 import onnx
 import pytest
-from rfkernels.models.yolov8.detect import detect_graph
+from rfkernels.models.yolov8.graph import network_graph
+from rfkernels.models.yolov8.network import Network
 
 from rfkernels.builder import Checkpoint, DecodedGraph, expressions, read_checkpoint
-from rfkernels.builder.wiring import difference_from_detector
+from rfkernels.builder.wiring import difference_from_network
 
 make = onnx.helper.make_node
+NETWORK = Network("detect", "n", 3)
 
 
 @pytest.fixture(scope="module")
 def folded_weights(detector_weights):
     """By the names that the convolutions of a graph carry."""
-    model = detect_graph(detector_weights, scale="n", class_count=3, image_size=(64, 64))
+    model = network_graph(detector_weights, NETWORK, image_size=(64, 64))
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     return {name: values for name, values in tensors.items() if name.startswith("model.")}
 
@@ -24,7 +26,7 @@ def folded_weights(detector_weights):
 @pytest.fixture
 def exported(detector_weights):
     """A graph wired as ultralytics exports it: halves cut by Split, one output after some decoding."""
-    model = detect_graph(detector_weights, scale="n", class_count=3, image_size=(64, 64))
+    model = network_graph(detector_weights, NETWORK, image_size=(64, 64))
     nodes = []
     for node in model.graph.node:
         if node.op_type == "Slice":
@@ -233,8 +235,8 @@ def test_the_same_network_written_differently(change, exported, detector_weights
     (tmp_path / "model.onnx").write_bytes(exported.SerializeToString())
     checkpoint = read_checkpoint(tmp_path / "model.onnx")
     assert isinstance(checkpoint, Checkpoint), checkpoint.reason
-    arguments = {"scale": "n", "class_count": 3, "image_size": (64, 64)}
-    assert detect_graph(checkpoint.weights, **arguments) == detect_graph(detector_weights, **arguments)
+    arguments = {"network": NETWORK, "image_size": (64, 64)}
+    assert network_graph(checkpoint.weights, **arguments) == network_graph(detector_weights, **arguments)
 
 
 # Another network of the same weights.
@@ -457,7 +459,7 @@ DIFFERENT = {
     # How convolutions move.
     "stride": (
         attributes("model.5.conv", strides=[1, 1]),
-        "model.5.conv has strides [1, 1], a YOLOv8 detector's has [2, 2]",
+        "model.5.conv has strides [1, 1], YOLOv8's has [2, 2]",
     ),
     "pads": (attributes("model.5.conv", pads=[0, 0, 2, 2]), "model.5.conv has pads [0, 0, 2, 2] | [1, 1, 1, 1]"),
     "pads by rule": (
@@ -469,7 +471,7 @@ DIFFERENT = {
         "model.6.m.0.cv1.conv has pads [0, 0, 0, 0]",
     ),
     "dilation": (attributes("model.22.cv3.1.1.conv", dilations=[2, 2]), "model.22.cv3.1.1.conv has dilations [2, 2]"),
-    "group": (attributes("model.8.cv1.conv", group=2), "model.8.cv1.conv has group 2, a YOLOv8 detector's has 1"),
+    "group": (attributes("model.8.cv1.conv", group=2), "model.8.cv1.conv has group 2, YOLOv8's has 1"),
     "kernel": (attributes("model.8.cv1.conv", kernel_shape=[3, 3]), "model.8.cv1.conv has kernel [3, 3] | [1, 1]"),
     "last convolution": (attributes("model.22.cv3.2.2", strides=[2, 2]), "model.22.cv3.2.2 has strides [2, 2]"),
     "attribute twice": (attribute_twice, "model.1.conv is not there, or has an attribute twice"),
@@ -526,7 +528,7 @@ def test_the_work_is_bounded_by_the_number_of_nodes(name, exported, folded_weigh
         return intern(self, expression, channels)
 
     monkeypatch.setattr(expressions.Expressions, "_intern", counted)
-    reason = difference_from_detector(exported, folded_weights, "n", 3)
+    reason = difference_from_network(exported, folded_weights, NETWORK)
     changed = name != "slices of one part"
     assert (reason is not None) == changed
     assert reason is None or (reason.startswith("convolution model.1.conv reads ") and len(reason) < 1000)
@@ -537,9 +539,9 @@ def test_the_work_is_bounded_by_the_number_of_nodes(name, exported, folded_weigh
 def test_a_split_of_very_many_parts(exported, folded_weights):
     parts = [f"part{index}" for index in range(100_000)]
     insert_before(exported, "model.1.conv", make("Split", ["model.0.act"], parts, "parts", axis=1))
-    assert difference_from_detector(exported, folded_weights, "n", 3) is None
+    assert difference_from_network(exported, folded_weights, NETWORK) is None
     replace_input(exported, "model.1.conv", 0, parts[0])
-    assert "'part0'" in difference_from_detector(exported, folded_weights, "n", 3)
+    assert "'part0'" in difference_from_network(exported, folded_weights, NETWORK)
 
 
 def test_large_constants_are_not_read(exported, folded_weights, monkeypatch):
@@ -547,7 +549,7 @@ def test_large_constants_are_not_read(exported, folded_weights, monkeypatch):
     read = []
     to_array = onnx.numpy_helper.to_array
     monkeypatch.setattr(onnx.numpy_helper, "to_array", lambda tensor: read.append(tensor.name) or to_array(tensor))
-    assert "model.12.cv1.conv reads 'model.10'" in difference_from_detector(exported, folded_weights, "n", 3)
+    assert "model.12.cv1.conv reads 'model.10'" in difference_from_network(exported, folded_weights, NETWORK)
     assert set(read) == {"upsample.2"}
 
 
@@ -555,15 +557,15 @@ def test_constants_that_lie(exported, folded_weights):
     """A constant whose data does not match its shape is none."""
     scales = add_constant(exported, "lie", [1, 1, 2, 2], np.float32)
     replace_input(exported, "model.10", 2, scales)
-    assert difference_from_detector(exported, folded_weights, "n", 3) is None
+    assert difference_from_network(exported, folded_weights, NETWORK) is None
     exported.graph.initializer[-1].raw_data = b""
-    assert "model.12.cv1.conv reads 'model.10'" in difference_from_detector(exported, folded_weights, "n", 3)
+    assert "model.12.cv1.conv reads 'model.10'" in difference_from_network(exported, folded_weights, NETWORK)
     exported.graph.initializer[-1].dims[:] = [2**62, 2**62]
-    assert "model.12.cv1.conv reads 'model.10'" in difference_from_detector(exported, folded_weights, "n", 3)
+    assert "model.12.cv1.conv reads 'model.10'" in difference_from_network(exported, folded_weights, NETWORK)
 
 
 def test_names_of_any_length(exported, folded_weights):
     name = "x" * 10**6
     insert_before(exported, "model.1.conv", make("Softmax", ["model.0.act"], [name], name))
     replace_input(exported, "model.1.conv", 0, name)
-    assert len(difference_from_detector(exported, folded_weights, "n", 3)) < 1000
+    assert len(difference_from_network(exported, folded_weights, NETWORK)) < 1000

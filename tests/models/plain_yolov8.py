@@ -1,4 +1,4 @@
-"""YOLOv8 detect in plain NumPy, written from the description of its blocks: what the emitted graphs are held to.
+"""YOLOv8 in plain NumPy, written from the description of its blocks: what the emitted graphs are held to.
 
 Batch normalisation is computed as it is defined, C2f splits its halves, and every kernel is a sum over its taps.
 Nothing is shared with the code under test.
@@ -7,15 +7,16 @@ Nothing is shared with the code under test.
 import numpy as np
 
 EPSILON = 1e-3
+CLASSIFY_EPSILON = 1e-5
 FIRST_REPEATS = {"n": (1, 2, 2, 1), "s": (1, 2, 2, 1), "m": (2, 4, 4, 2), "l": (3, 6, 6, 3), "x": (3, 6, 6, 3)}
 NECK_REPEATS = {"n": 1, "s": 1, "m": 2, "l": 3, "x": 3}
 
 
 def convolution(values, weight, stride=1):
-    """values [channels, h, w], weight [out, channels, k, k], "same" padding -> [out, h / stride, w / stride]."""
+    """values [channels, h, w], weight [out, channels, k, k], "same" padding -> [out, h / stride, w / stride], up."""
     kernel = weight.shape[2]
     padded = np.pad(values, ((0, 0), (kernel // 2,) * 2, (kernel // 2,) * 2))
-    height, width = values.shape[1] // stride, values.shape[2] // stride
+    height, width = (-(-side // stride) for side in values.shape[1:])
     result = np.zeros((weight.shape[0], height * width))
     taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1), dtype=np.float64)
     for row in range(kernel):
@@ -32,14 +33,16 @@ class PlainYolov8:
     signal dies half way down, and equal outputs prove nothing.
     """
 
-    def __init__(self, weights, scale, rescale_rng=None):
+    def __init__(self, weights, scale, rescale_rng=None, task="detect", keypoint_channels=0):
         self.weights, self.scale, self.rng = weights, scale, rescale_rng
+        self.task, self.keypoint_channels = task, keypoint_channels
+        self.epsilon = CLASSIFY_EPSILON if task == "classify" else EPSILON
 
     def block(self, name, values, outputs=None, kernel=None, stride=1):
         if self.rng is not None:
             self._make_up_block(name, values, outputs, kernel, stride)
         weights = {key: self.weights[f"{name}.bn.{key}"][:, None, None] for key in ("weight", "bias", "running_mean")}
-        deviation = np.sqrt(self.weights[f"{name}.bn.running_var"].astype(np.float64) + EPSILON)[:, None, None]
+        deviation = np.sqrt(self.weights[f"{name}.bn.running_var"].astype(np.float64) + self.epsilon)[:, None, None]
         result = convolution(values, self.weights[f"{name}.conv.weight"], stride)
         result = (result - weights["running_mean"]) / deviation * weights["weight"] + weights["bias"]
         return result * 0.5 * (1 + np.tanh(0.5 * result))  # SiLU, in a form that cannot overflow
@@ -50,6 +53,27 @@ class PlainYolov8:
             weight /= convolution(values, weight).std()
             self._store(name, weight=weight, bias=self.rng.normal(size=outputs))
         return convolution(values, self.weights[f"{name}.weight"]) + self.weights[f"{name}.bias"][:, None, None]
+
+    def doubled(self, name, values):
+        """A transposed convolution 2 x 2 of stride 2: every pixel becomes four, each by a matrix of its own."""
+        channels, height, width = values.shape
+        if self.rng is not None:
+            weight = self.rng.standard_normal((channels, channels, 2, 2), np.float32) / np.sqrt(channels)
+            self._store(name, weight=weight, bias=self.rng.normal(size=channels))
+        weight = self.weights[f"{name}.weight"].astype(np.float64)
+        result = np.empty((weight.shape[1], 2 * height, 2 * width))
+        for row in range(2):
+            for column in range(2):
+                product = weight[:, :, row, column].T @ values.reshape(channels, -1)
+                result[:, row::2, column::2] = product.reshape(-1, height, width)
+        return result + self.weights[f"{name}.bias"][:, None, None]
+
+    def matrix(self, name, values, outputs):
+        """values [channels] -> [outputs]."""
+        if self.rng is not None:
+            weight = self.rng.standard_normal((outputs, len(values)), np.float32)
+            self._store(name, weight=weight / np.sqrt((values**2).sum()), bias=self.rng.normal(size=outputs))
+        return self.weights[f"{name}.weight"].astype(np.float64) @ values + self.weights[f"{name}.bias"]
 
     def _store(self, name, **arrays):
         self.weights.update({f"{name}.{key}": array.astype(np.float32) for key, array in arrays.items()})
@@ -97,6 +121,9 @@ class PlainYolov8:
             values = self.block(f"model.{2 * index + 1}", values, width, 3, 2)
             values = self.c2f(f"model.{2 * index + 2}", values, width, repeats, shortcut=True)
             stages.append(values)
+        if self.task == "classify":
+            means = self.block("model.9.conv", values, 1280, 1).mean(axis=(1, 2))
+            return {"logits": self.matrix("model.9.linear", means, class_count)}
         _, third, fourth, _ = stages
         fifth = self.sppf("model.9", values, widths[4])
 
@@ -111,16 +138,31 @@ class PlainYolov8:
         level_32 = self.c2f("model.21", np.concatenate([down, fifth]), widths[4], neck, shortcut=False)
 
         hidden = {"cv2": max(64, widths[2] // 4), "cv3": max(widths[2], min(class_count, 100))}
+        branches = [("cv2", "box", 64), ("cv3", "class", class_count)]
+        if self.task == "segment":
+            hidden["cv4"] = max(32, widths[2] // 4)
+            branches.append(("cv4", "coefficients", 32))
+        elif self.task == "pose":
+            hidden["cv4"] = max(self.keypoint_channels, widths[2] // 4)
+            branches.append(("cv4", "keypoints", self.keypoint_channels))
         outputs = {}
-        for branch, kind, channels in (("cv2", "box", 64), ("cv3", "class", class_count)):
+        for branch, kind, channels in branches:
             for level, (stride, values) in enumerate(((8, level_8), (16, level_16), (32, level_32))):
                 name = f"model.22.{branch}.{level}"
                 result = self.block(f"{name}.0", values, hidden[branch], 3)
                 result = self.block(f"{name}.1", result, hidden[branch], 3)
                 outputs[f"{kind}_{stride}"] = self.plain(f"{name}.2", result, channels)
+        if self.task == "segment":
+            # The only widths that do not depend on others of the network: 256 base channels, cut at no scale.
+            values = self.block("model.22.proto.cv1", level_8, PROTOTYPE_WIDTHS[self.scale], 3)
+            values = self.doubled("model.22.proto.upsample", values)
+            values = self.block("model.22.proto.cv2", values, PROTOTYPE_WIDTHS[self.scale], 3)
+            outputs["prototypes"] = self.block("model.22.proto.cv3", values, 32, 1)
         return outputs
 
 
+PROTOTYPE_WIDTHS = {"n": 64, "s": 128, "m": 192, "l": 256, "x": 320}
+CLASSIFY_LAST_WIDTHS = {"n": 256, "s": 512, "m": 768, "l": 1024, "x": 1280}
 WIDTHS = {
     "n": (16, 32, 64, 128, 256),
     "s": (32, 64, 128, 256, 512),
@@ -130,20 +172,28 @@ WIDTHS = {
 }
 
 
-def live_network(scale, class_count, seed, size):
-    """A detector whose signal lives on a random picture -> weights, picture [3, h, w], raw heads by definition."""
+def widths_of(scale, task):
+    return (*WIDTHS[scale][:4], CLASSIFY_LAST_WIDTHS[scale]) if task == "classify" else WIDTHS[scale]
+
+
+def live_network(scale, class_count, seed, size, task="detect", keypoint_channels=0):
+    """A network whose signal lives on a random picture -> weights, picture [3, h, w], raw outputs by definition."""
     rng = np.random.default_rng(seed)
-    weights = {"model.22.dfl.conv.weight": np.arange(16, dtype=np.float32).reshape(1, 16, 1, 1)}
+    weights = {}
+    if task != "classify":
+        weights["model.22.dfl.conv.weight"] = np.arange(16, dtype=np.float32).reshape(1, 16, 1, 1)
     image = rng.random((3, *size), np.float32)
-    heads = PlainYolov8(weights, scale, rng).forward(image, WIDTHS[scale], class_count)
-    return weights, image, heads
+    plain = PlainYolov8(weights, scale, rng, task, keypoint_channels)
+    outputs = plain.forward(image, widths_of(scale, task), class_count)
+    return weights, image, outputs
 
 
-def live_weights(scale, class_count, seed):
-    """Weights of a detector whose signal lives; with the fixed weights of the DFL."""
-    return live_network(scale, class_count, seed, (64, 64))[0]
+def live_weights(scale, class_count, seed, task="detect", keypoint_channels=0):
+    """Weights of a network whose signal lives; with the fixed weights of the DFL, where it has one."""
+    return live_network(scale, class_count, seed, (64, 64), task, keypoint_channels)[0]
 
 
-def plain_heads(weights, scale, class_count, image):
-    """The raw heads by definition, in float64. image [3, h, w]."""
-    return PlainYolov8(weights, scale).forward(image, WIDTHS[scale], class_count)
+def plain_heads(weights, scale, class_count, image, task="detect", keypoint_channels=0):
+    """The raw outputs by definition, in float64. image [3, h, w]."""
+    plain = PlainYolov8(weights, scale, None, task, keypoint_channels)
+    return plain.forward(image, widths_of(scale, task), class_count)

@@ -1,4 +1,7 @@
-"""The emitted graph, run by OpenVINO in float32, against the network in plain NumPy; and what the file is made of."""
+"""The emitted graphs, run by OpenVINO in float32, against the network in plain NumPy; and what the file is made of."""
+
+import math
+import re
 
 import numpy as np
 import onnx
@@ -6,12 +9,14 @@ import openvino
 import pytest
 from plain_yolov8 import EPSILON, live_network, live_weights, plain_heads
 from rfkernels.models.graph import fold_batch_norm
-from rfkernels.models.yolov8.detect import detect_graph
-from rfkernels.models.yolov8.layers import SCALES, detect_convolutions
-from rfkernels.models.yolov8.recognise import Recognised, recognise
+from rfkernels.models.yolov8.graph import network_graph
+from rfkernels.models.yolov8.network import Network
+from rfkernels.models.yolov8.recognise import recognise
+from rfkernels.models.yolov8.weights import convolutions
 
 from rfkernels.errors import CheckpointError, InvalidArgumentError
 
+NETWORK = Network("detect", "n", 3)
 OUTPUTS = ["box_8", "box_16", "box_32", "class_8", "class_16", "class_32"]
 
 
@@ -35,9 +40,9 @@ TOLERANCE = 5e-3
 
 def assert_equal_heads(actual, expected):
     """Equal, and alive, because constant outputs would be equal whatever the graph does."""
-    assert list(actual) == OUTPUTS
+    assert list(actual) == list(expected)
     for name, values in expected.items():
-        assert values.std(axis=(1, 2)).mean() > 0.1 or values[0].size == 1, name
+        assert values.std(axis=tuple(range(values.ndim))[-2:]).mean() > 0.1 or values[0].size == 1, name
         assert actual[name].shape == (1, *values.shape), name
         np.testing.assert_allclose(actual[name][0], values, rtol=0, atol=TOLERANCE * np.abs(values).max(), err_msg=name)
 
@@ -45,21 +50,52 @@ def assert_equal_heads(actual, expected):
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 160), (640, 384)])
 def test_graph_equals_the_definition_at_awkward_sizes(height, width, nano):
     image = np.random.default_rng(height).random((3, height, width), dtype=np.float32)
-    model = detect_graph(nano, scale="n", class_count=3, image_size=(height, width))
+    model = network_graph(nano, NETWORK, image_size=(height, width))
     assert_equal_heads(run(model, image[None]), plain_heads(nano, "n", 3, image))
 
 
-@pytest.mark.parametrize(("scale", "class_count"), [("n", 1), ("s", 80), ("m", 2), ("l", 365), ("x", 5)])
-def test_every_scale_equals_the_definition(scale, class_count):
-    weights, image, heads = live_network(scale, class_count, seed=1, size=(64, 96))
-    assert recognise(weights) == Recognised(scale, class_count)
-    model = detect_graph(weights, scale=scale, class_count=class_count, image_size=(64, 96))
-    assert_equal_heads(run(model, image[None]), heads)
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(Network("detect", *rest) for rest in (("n", 1), ("s", 80), ("m", 2), ("l", 365), ("x", 5))),
+        *(Network("segment", *rest) for rest in (("n", 80), ("s", 1), ("m", 3), ("l", 2), ("x", 4))),
+        Network("pose", "n", 1, (17, 3)),
+        Network("pose", "s", 3, (4, 2)),
+        Network("pose", "m", 2, (1, 2)),
+        Network("pose", "l", 1, (5, 3)),
+        Network("pose", "x", 80, (90, 3)),
+    ],
+    ids=str,
+)
+def test_every_network_of_levels_equals_the_definition(network):
+    channels = math.prod(network.keypoint_shape or (0,))
+    weights, image, outputs = live_network(
+        network.scale, network.class_count, 1, (64, 96), network.task, keypoint_channels=channels
+    )
+    assert recognise(weights, network.keypoint_shape) == network
+    model = network_graph(weights, network, image_size=(64, 96))
+    assert_equal_heads(run(model, image[None]), outputs)
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "class_count", "side"), [("n", 1000, 32), ("s", 1, 64), ("m", 10, 65), ("l", 2, 50), ("x", 3, 37)]
+)
+def test_every_classifier_equals_the_definition_at_any_size(scale, class_count, side):
+    network = Network("classify", scale, class_count)
+    # Made up at 64 x 64: scaled to a single pixel, which may be near 0, weights would be without bounds.
+    weights = live_weights(scale, class_count, 1, "classify")
+    assert recognise(weights) == network
+    image = np.random.default_rng(side).random((3, side, side), dtype=np.float32)
+    outputs = plain_heads(weights, scale, class_count, image, "classify")
+    model = network_graph(weights, network, image_size=(side, side))
+    assert_equal_heads(run(model, image[None]), outputs)
+    onnx.checker.check_model(model, full_check=True)
 
 
 def test_dynamic_batch_gives_what_single_pictures_give(nano):
     images = np.random.default_rng(3).random((3, 3, 64, 32), dtype=np.float32)
-    model = detect_graph(nano, scale="n", class_count=3, image_size=(64, 32), batch="dynamic")
+    model = network_graph(nano, NETWORK, image_size=(64, 32), batch="dynamic")
     together = run(model, images)
     for index in range(3):
         alone = run(model, images[index : index + 1])
@@ -69,29 +105,29 @@ def test_dynamic_batch_gives_what_single_pictures_give(nano):
 
 def test_folded_weights_give_the_same_file(nano):
     folded = dict(nano)
-    for convolution in detect_convolutions(SCALES["n"], 3):
+    for convolution in convolutions(NETWORK):
         if convolution.batch_norm:
             weight, bias = fold_batch_norm(nano, convolution.name, EPSILON)
             for key in ("weight", "bias", "running_mean", "running_var"):
                 del folded[f"{convolution.name}.bn.{key}"]
             folded |= {f"{convolution.name}.conv.weight": weight, f"{convolution.name}.conv.bias": bias}
-    arguments = {"scale": "n", "class_count": 3, "image_size": (64, 64)}
-    assert detect_graph(folded, **arguments) == detect_graph(nano, **arguments)
+    arguments = {"network": NETWORK, "image_size": (64, 64)}
+    assert network_graph(folded, **arguments) == network_graph(nano, **arguments)
 
 
 def test_same_weights_give_the_same_bytes_in_any_order(nano):
     shuffled = dict(sorted(nano.items(), reverse=True))
     first, second = (
-        detect_graph(
-            weights, scale="n", class_count=3, image_size=(64, 64), metadata={"b": "2", "a": "1"}
-        ).SerializeToString(deterministic=True)
+        network_graph(weights, NETWORK, image_size=(64, 64), metadata={"b": "2", "a": "1"}).SerializeToString(
+            deterministic=True
+        )
         for weights in (nano, shuffled)
     )
     assert first == second
 
 
 def test_the_file_is_what_engines_fuse(nano):
-    model = detect_graph(nano, scale="n", class_count=3, image_size=(64, 64), batch=2)
+    model = network_graph(nano, NETWORK, image_size=(64, 64), batch=2)
     onnx.checker.check_model(model, full_check=True)
     assert (model.opset_import[0].version, model.ir_version) == (17, 8)
     operators = [node.op_type for node in model.graph.node]
@@ -114,13 +150,25 @@ def test_the_file_is_what_engines_fuse(nano):
 @pytest.mark.parametrize("size", [(0, 32), (33, 32), (32, -32), (32, 16416), (True, 32)])
 def test_image_sizes_the_network_cannot_have(size, nano):
     with pytest.raises(InvalidArgumentError, match="image_size"):
-        detect_graph(nano, scale="n", class_count=3, image_size=size)
+        network_graph(nano, NETWORK, image_size=size)
+
+
+@pytest.mark.parametrize("size", [(31, 31), (64, 32), (16385, 16385), (64.0, 64.0), (True, True)])
+def test_image_sizes_a_classifier_cannot_have(size):
+    weights = live_weights("n", 3, seed=0, task="classify")
+    with pytest.raises(InvalidArgumentError, match="image_size"):
+        network_graph(weights, Network("classify", "n", 3), image_size=size)
+
+
+def test_scales_that_there_are_not(nano):
+    with pytest.raises(InvalidArgumentError, match="scale: got 'z'"):
+        network_graph(nano, Network("detect", "z", 3), image_size=(32, 32))
 
 
 @pytest.mark.parametrize("batch", [0, -1, True, "many", 1.5])
 def test_batches_the_network_cannot_have(batch, nano):
     with pytest.raises(InvalidArgumentError, match="batch"):
-        detect_graph(nano, scale="n", class_count=3, image_size=(32, 32), batch=batch)
+        network_graph(nano, NETWORK, image_size=(32, 32), batch=batch)
 
 
 def changed(weights, key, change):
@@ -158,7 +206,7 @@ def with_value(value):
 )
 def test_weights_that_are_wrong_are_named(key, change, message, nano):
     with pytest.raises(CheckpointError, match=message) as caught:
-        detect_graph(changed(nano, key, change), scale="n", class_count=3, image_size=(32, 32))
+        network_graph(changed(nano, key, change), NETWORK, image_size=(32, 32))
     assert key.removesuffix(".bn.running_mean") in str(caught.value)
 
 
@@ -166,31 +214,96 @@ def test_unknown_weights_are_named(nano):
     with pytest.raises(
         CheckpointError, match=r"model\.23\.conv\.weight: not a weight of YOLOv8n detect with 3 classes"
     ):
-        detect_graph(
-            nano | {"model.23.conv.weight": np.zeros(1, np.float32)}, scale="n", class_count=3, image_size=(32, 32)
-        )
+        network_graph(nano | {"model.23.conv.weight": np.zeros(1, np.float32)}, NETWORK, image_size=(32, 32))
 
 
 @pytest.mark.parametrize(
     ("extra", "name"),
     [
-        ({"model.22.proto.cv1.conv.weight": (64, 64, 3, 3)}, "YOLOv8-seg"),
-        ({"model.22.cv4.0.2.weight": (51, 51, 1, 1)}, "YOLOv8-pose"),
         ({"model.22.cv4.0.2.weight": (1, 16, 1, 1)}, "YOLOv8-obb"),
         ({"model.22.cv4.0.logit_scale": (1,)}, "YOLOv8-world"),
         ({"model.22.cv3.0.0.0.conv.weight": (64, 1, 3, 3)}, "YOLO11"),
-        ({"model.9.linear.weight": (1000, 1280)}, "classification"),
+        ({"model.23.cv3.0.0.0.conv.weight": (64, 1, 3, 3), "model.23.proto.cv1.conv.weight": (1,)}, "YOLO11"),
         ({"model.28.cv2.3.2.weight": (64, 64, 1, 1)}, "YOLOv8-p2"),
         ({"model.30.cv2.3.2.weight": (64, 64, 1, 1)}, "YOLOv8-p6"),
+        ({"model.30.cv2.3.2.weight": (1,), "model.30.cv4.0.2.weight": (51, 51, 1, 1)}, "YOLOv8-p6"),
         ({"model.23.one2one_cv2.0.0.conv.weight": (64, 64, 3, 3)}, "YOLOv10"),
         ({"model.24.m.0.weight": (255, 128, 1, 1), "model.24.m.2.weight": (255, 128, 1, 1)}, "YOLOv5"),
+        ({"model.2.cv3.conv.weight": (64, 64, 1, 1)}, "YOLOv5u"),
+        ({"model.24.cv3.0.2.weight": (1,)}, "whose head is layer 24"),
     ],
 )
 def test_other_networks_are_refused_by_name(extra, name, nano):
-    kept = {} if "model.9.linear.weight" in extra else nano
-    weights = kept | {key: np.zeros(shape, np.float32) for key, shape in extra.items()}
-    with pytest.raises(CheckpointError, match=f"{name}.*this version builds YOLOv8 detect only"):
+    weights = nano | {key: np.zeros(shape, np.float32) for key, shape in extra.items()}
+    with pytest.raises(CheckpointError, match=f"{name}.*this version builds YOLOv8 detect, segment, pose and classify"):
         recognise(weights)
+
+
+@pytest.mark.parametrize(
+    ("head", "extra", "name"), [(10, (), "YOLO11-cls"), (9, ("model.2.cv3.conv.weight",), "YOLOv5-cls")]
+)
+def test_other_classifiers_are_refused_by_name(head, extra, name):
+    keys = ("model.0.conv.weight", "model.2.m.0.cv1.conv.weight", f"model.{head}.linear.weight", *extra)
+    with pytest.raises(CheckpointError, match=f"{name}.*this version builds"):
+        recognise({key: np.zeros((16, 3, 3, 3), np.float32) for key in keys})
+
+
+def pose_weights(channels, **given):
+    weights = {
+        key: np.zeros(shape, np.float32)
+        for key, shape in {
+            "model.0.conv.weight": (16, 3, 3, 3),
+            "model.22.cv3.0.2.weight": (2, 64, 1, 1),
+            "model.22.cv3.0.2.bias": (2,),
+            "model.22.cv4.0.2.weight": (channels, 64, 1, 1),
+        }.items()
+    }
+    return recognise(weights, **given)
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape"), [(51, (17, 3)), (8, (4, 2)), (15, (5, 3)), (2, (1, 2)), (3, (1, 3)), (34, (17, 2))]
+)
+def test_a_shape_of_keypoints_that_channels_leave_no_choice_of(channels, shape):
+    assert pose_weights(channels) == Network("pose", "n", 2, shape)
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (4, 3)])
+def test_a_shape_of_keypoints_that_is_given(shape):
+    assert pose_weights(12, keypoint_shape=shape) == Network("pose", "n", 2, shape)
+
+
+@pytest.mark.parametrize(
+    ("channels", "given", "message"),
+    [
+        (12, None, r"12 channels may be 6x2 or 4x3: give .*--keypoint-shape"),
+        (51, (17, 2), r"got \[17, 2\], which is 34 numbers, but the head gives 51"),
+        (5, None, "got 5 channels, expected 2 or 3 for each keypoint"),
+    ],
+)
+def test_shapes_of_keypoints_that_are_open_or_wrong(channels, given, message):
+    with pytest.raises(CheckpointError, match=message):
+        pose_weights(channels, keypoint_shape=given)
+
+
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [
+        ("segment", "model.22.proto.upsample.bias"),
+        ("segment", "model.22.proto.cv3.conv.weight"),
+        ("pose", "model.22.cv4.1.0.bn.bias"),
+        ("classify", "model.9.conv.bn.weight"),
+    ],
+)
+def test_weights_of_other_heads_that_are_wrong_are_named(task, key):
+    network = Network(task, "n", 2, (2, 2) if task == "pose" else None)
+    weights = live_weights("n", 2, 0, task, keypoint_channels=4)
+    with pytest.raises(CheckpointError, match=rf"{re.escape(key)}: missing; YOLOv8n {task} with 2 classes"):
+        network_graph(changed(weights, key, None), network, image_size=(32, 32))
+    with pytest.raises(CheckpointError, match=rf"{re.escape(key)}: got shape .*, expected "):
+        network_graph(changed(weights, key, lambda array: array[:1]), network, image_size=(32, 32))
+    with pytest.raises(CheckpointError, match=rf"{re.escape(key)}: got 1 values that are not finite"):
+        network_graph(changed(weights, key, with_value(np.nan)), network, image_size=(32, 32))
 
 
 def test_weights_that_are_no_yolov8_at_all():
