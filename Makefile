@@ -55,7 +55,7 @@ $(VENV)/made:
 
 $(VENV)/package: $(VENV)/made $(PACKAGE_SOURCES)
 	@echo "Building and installing rfkernels ..."
-	@$(WITH_HEADERS) $(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build]"
+	@$(WITH_HEADERS) $(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,pictures]"
 	@touch $@
 
 # Each of these holds all of the one before it, so it stands for that one too.

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="PICTURE",
-        help="the annotated picture: .png, .jpg or .webp; a folder for several images",
+        help="the annotated picture: .png, .jpg or .webp; a folder for several images (needs the extra \"pictures\")",
     )
     parser.add_argument(
         "--format", choices=("json", "table"), default="json", help="of what is printed (default: json)"
@@ -47,8 +47,12 @@ def run(arguments: argparse.Namespace) -> None:
     from rfkernels.images import ImageOptions, load_image
     from rfkernels.schema import ErrorResponse
     from rfkernels.tasks.loading import load
+    from rfkernels.tasks.supervision_package import require_supervision
 
     outputs = _output_paths(arguments.output, arguments.images)
+    if arguments.output is not None:
+        # A picture that cannot be drawn is said before anything is computed.
+        require_supervision()
     options = ImageOptions(allow_url=arguments.allow_url)
     with waiting("loading the model"):
         model = load(arguments.model, precision=arguments.precision, threads=arguments.threads)
@@ -78,9 +82,9 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         responses.append(response)
         if output is not None:
-            from rfkernels.tasks.drawing import draw_detections
+            from rfkernels.tasks.drawing import draw_response
 
-            draw_detections(image, response.predictions, stroke_width=max(2, image.width // 400)).save(output)
+            draw_response(image, response, stroke_width=max(2, image.width // 400)).save(output)
     if arguments.format == "table":
         _print_table(arguments.images, responses)
     else:

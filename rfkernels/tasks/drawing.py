@@ -1,58 +1,90 @@
-"""Draws a response onto its picture: for `--output` and `visualize_predictions`, and for nothing that is timed."""
+"""Draws a response onto its picture: for `--output` and `visualize_predictions`, and for nothing that is timed.
+
+The drawing is supervision's (the extra "pictures").
+"""
 
 from __future__ import annotations
 
-import colorsys
 import io
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont
 
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import Image
-from rfkernels.schema import ObjectDetectionPrediction
+from rfkernels.schema import (
+    ClassificationInferenceResponse,
+    CvInferenceResponse,
+    InstanceSegmentationInferenceResponse,
+    MultiLabelClassificationInferenceResponse,
+)
+from rfkernels.tasks.drawn_objects import DrawnObject, ObjectResponse, Skeletons, objects_of
+from rfkernels.tasks.painting import LabelPainter, ObjectPainter
+from rfkernels.tasks.supervision_package import require_supervision
 
 _JPEG_QUALITY = 90
 # libjpeg's JPEG_MAX_DIMENSION.
 _LARGEST_JPEG_SIDE = 65500
 
+ClassifiedResponse: TypeAlias = ClassificationInferenceResponse | MultiLabelClassificationInferenceResponse
 
-def draw_detections(
+
+def draw_response(
     image: Image,
-    predictions: Sequence[ObjectDetectionPrediction],
+    response: ObjectResponse | ClassifiedResponse,
     *,
     labels: bool = True,
     stroke_width: int = 2,
+    skeletons: Skeletons | None = None,
 ) -> PillowImage.Image:
-    """Boxes, and class names with confidences, over a copy of the picture.
+    """What a response says, over a copy of its picture; the same each time.
+
+    Objects have a box and a label; a translucent mask with its outline, or keypoints and the edges of their skeleton,
+    where the response has them. The surest are on top. A classified picture has a frame, and in its upper left corner
+    the label of its class, or of all its classes. A class has its colour of supervision's palette.
 
     Args:
         image: the picture, in either order of channels.
-        predictions: of that picture, in its pixels.
-        labels: write the class and the confidence above each box.
-        stroke_width: of the boxes, in pixels; 1 if it is less, and no more than fills the box.
+        response: of that picture. Geometry on a mask grid is scaled back to the picture.
+        labels: write class names and confidences.
+        stroke_width: of lines, in pixels; 1 if it is less, and at most a quarter of the object's box and 256.
+        skeletons: for each class of objects, by class id, the pairs of keypoint class ids (from 0) that are joined,
+            where the response has both.
 
     Returns:
         An RGB Pillow image of the same size.
+
+    Raises:
+        RfkernelsError: supervision is not installed.
+        InvalidArgumentError: a response that cannot be drawn, or of an image of another size; coordinates that are not
+            finite; a mask that is damaged or not of the response's size.
     """
-    pixels = image.pixels if image.color_order == "rgb" else image.pixels[..., ::-1]
-    picture = PillowImage.fromarray(np.ascontiguousarray(pixels))
-    canvas = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=max(12.0, min(picture.size) / 40))
-    # The least sure first, so that the surest are on top.
-    for prediction in reversed(predictions):
-        left, top = prediction.x - prediction.width / 2, prediction.y - prediction.height / 2
-        right, bottom = left + prediction.width, top + prediction.height
-        color = class_color(prediction.class_id)
-        # Pillow draws a wider outline line by line, also where none of it is seen: minutes for a width of 10,000.
-        fills_the_box = int(min(prediction.width, prediction.height)) // 2 + 1
-        stroke = min(max(stroke_width, 1), fills_the_box)
-        canvas.rectangle((left, top, right, bottom), outline=color, width=stroke)
-        if labels:
-            text = f"{prediction.class_name} {prediction.confidence:.2f}"
-            _draw_label(canvas, text, left, top, color=color, font=font)
+    if not isinstance(response, ObjectResponse | ClassifiedResponse):
+        raise InvalidArgumentError(f"response is a {type(response).__name__}; give that of one of the four tasks")
+    _check_size(image, response)
+    supervision = require_supervision()
+    # supervision draws onto BGR.
+    scene = np.array(image.pixels if image.color_order == "bgr" else image.pixels[..., ::-1], order="C")
+    painter = ObjectPainter(supervision, scene, stroke_width)
+    if isinstance(response, ObjectResponse):
+        objects = objects_of(supervision, response, skeletons or {}, (image.width, image.height))
+        # For the labels, and without the masks: all at once would need the memory of as many pictures.
+        drawn = [replace(item, mask=None) for item in objects if painter.paint(item)]
+    else:
+        drawn = _classes_of(image, response)
+        if drawn:
+            painter.paint(drawn[0])
+    picture = PillowImage.fromarray(np.ascontiguousarray(scene[..., ::-1]))
+    if not labels:
+        return picture
+    writer = LabelPainter(supervision, picture)
+    if isinstance(response, ObjectResponse):
+        for item in drawn:
+            writer.label(item)
+    else:
+        writer.list_classes(drawn)
     return picture
 
 
@@ -72,26 +104,29 @@ def encode_jpeg(picture: PillowImage.Image) -> bytes:
     return buffer.getvalue()
 
 
-def class_color(class_id: int) -> tuple[int, int, int]:
-    """A colour for each class: steps of the golden angle round the hue circle keep neighbours apart."""
-    red, green, blue = colorsys.hsv_to_rgb(class_id * 0.618034 % 1.0, 0.85, 0.95)
-    return round(red * 255), round(green * 255), round(blue * 255)
+def _check_size(image: Image, response: CvInferenceResponse) -> None:
+    size = response.image
+    if isinstance(response, InstanceSegmentationInferenceResponse) and response.mask_metadata is not None:
+        if response.original_image is None:
+            return
+        size = response.original_image
+    if (size.width, size.height) != (image.width, image.height):
+        raise InvalidArgumentError(
+            f"response is of an image of {size.width} x {size.height} pixels, image has {image.width} x "
+            f"{image.height}; give the image that it was made of"
+        )
 
 
-def _draw_label(
-    canvas: ImageDraw.ImageDraw,
-    text: str,
-    left: float,
-    top: float,
-    *,
-    color: tuple[int, int, int],
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
-    x1, y1, x2, y2 = canvas.textbbox((0, 0), text, font=font)
-    height, width = y2 - y1 + 4, x2 - x1 + 6
-    # Above the box, or inside it where the picture ends.
-    label_top = top - height if top >= height else top
-    canvas.rectangle((left, label_top, left + width, label_top + height), fill=color)
-    brightness = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    ink = (0, 0, 0) if brightness > 140 else (255, 255, 255)
-    canvas.text((left + 3 - x1, label_top + 2 - y1), text, fill=ink, font=font)
+def _classes_of(image: Image, response: ClassifiedResponse) -> list[DrawnObject]:
+    """The classes that the image is said to be of, the surest first, each with the whole image as its box."""
+    if isinstance(response, MultiLabelClassificationInferenceResponse):
+        unknown = [name for name in response.predicted_classes if name not in response.predictions]
+        if unknown:
+            raise InvalidArgumentError(f"response has {unknown[0]!r} in predicted_classes and not in predictions")
+        found = [(name, response.predictions[name]) for name in response.predicted_classes]
+        classes = [(prediction.class_id, name, prediction.confidence) for name, prediction in found]
+        classes.sort(key=lambda entry: -entry[2])
+    else:
+        classes = [(best.class_id, best.class_name, best.confidence) for best in response.predictions[:1]]
+    box = np.array([0.0, 0.0, image.width, image.height])
+    return [DrawnObject(class_id, name, confidence, box) for class_id, name, confidence in classes]

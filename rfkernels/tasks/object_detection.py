@@ -16,7 +16,7 @@ from rfkernels.schema import (
     ObjectDetectionPrediction,
 )
 from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
-from rfkernels.tasks.drawing import draw_detections, encode_jpeg
+from rfkernels.tasks.drawing import draw_response, encode_jpeg
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -119,9 +119,9 @@ class ObjectDetectionModel(
     def _picture(
         self, image: Image, response: ObjectDetectionInferenceResponse, request: ObjectDetectionInferenceRequest
     ) -> bytes:
-        picture = draw_detections(
+        picture = draw_response(
             image,
-            response.predictions,
+            response,
             labels=bool(request.visualization_labels),
             stroke_width=request.visualization_stroke_width or 1,
         )
