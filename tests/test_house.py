@@ -45,7 +45,20 @@ OUTSIDE: dict[str, set[str]] = {
     "tasks": {"numpy", "PIL"},
     "cli": {"msgspec", "rich"},
 }
-KNOWN_PACKAGES = {"PIL", "cv2", "msgspec", "numpy", "onnx", "openvino", "rich", "safetensors", "simplejpeg", "torch"}
+KNOWN_PACKAGES = {
+    "PIL",
+    "cv2",
+    "matplotlib",
+    "msgspec",
+    "numpy",
+    "onnx",
+    "openvino",
+    "rich",
+    "safetensors",
+    "simplejpeg",
+    "supervision",
+    "torch",
+}
 
 
 def files_of(room: str) -> list[Path]:

@@ -113,7 +113,7 @@ class LabelPainter:
             text_padding=font_size // 4,
             smart_position=True,  # moved into the picture where it would leave it
         )
-        self._row_height = font_size * 2
+        self._row_height = font_size * 8 // 5
 
     def label(self, drawn: DrawnObject) -> None:
         """Write the label above the object's box."""

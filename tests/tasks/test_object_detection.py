@@ -18,13 +18,11 @@ import rfkernels
 from rfkernels import schema
 from rfkernels.builder import BuildOptions, build
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
-from rfkernels.images import Image as LoadedImage
 from rfkernels.images import load_image
 from rfkernels.model_metadata import Preprocessing
 from rfkernels.reference import detection as detection_definition
 from rfkernels.reference import preprocess as preprocess_definition
 from rfkernels.tasks.convention import convention_named
-from rfkernels.tasks.drawing import class_color, draw_detections
 from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 
@@ -157,26 +155,6 @@ def test_visualization_is_a_jpeg_of_the_image(model, noise):
     with Image.open(io.BytesIO(model.infer_from_request(request).visualization)) as picture:
         assert picture.size == (97, 61)
         assert picture.format == "JPEG"
-
-
-def drawn(pixels, order, **options):
-    prediction = schema.ObjectDetectionPrediction(
-        x=40.0, y=30.0, width=20.0, height=20.0, confidence=0.5, class_name="star", class_id=0
-    )
-    return np.asarray(draw_detections(LoadedImage(pixels, order), [prediction], **options))
-
-
-def test_drawings_have_the_colours_of_the_image_and_labels_where_wanted(noise):
-    bgr = np.full((61, 97, 3), (200, 20, 90), np.uint8)
-    rgb = np.ascontiguousarray(bgr[..., ::-1])
-    np.testing.assert_array_equal(drawn(bgr, "bgr"), drawn(rgb, "rgb"))
-    assert tuple(drawn(bgr, "bgr")[60, 96]) == (90, 20, 200)
-    with_label, without = (drawn(bgr, "bgr", labels=wanted) for wanted in (True, False))
-    changed = np.argwhere((with_label != without).any(axis=-1))
-    assert len(changed) > 50
-    assert changed[:, 0].max() <= 21  # above the box
-    # The colour of the box is that of its class, and is there.
-    assert (without == class_color(0)).all(axis=-1).sum() > 60
 
 
 def test_threads_share_a_model(model, rng):
