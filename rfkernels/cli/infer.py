@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="PICTURE",
-        help="the annotated picture: .png, .jpg or .webp; a folder for several images (needs the extra \"pictures\")",
+        help='the annotated picture: .png, .jpg or .webp; a folder for several images (needs the extra "pictures")',
     )
     parser.add_argument(
         "--format", choices=("json", "table"), default="json", help="of what is printed (default: json)"

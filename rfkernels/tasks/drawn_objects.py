@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,17 +116,17 @@ def objects_of(
         )
 
 
-def _coordinates(name: str, values: Sequence[Any]) -> NDArray[np.float64]:
+def _coordinates(name: str, values: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
     given = np.array(values, np.float64)
     if not np.isfinite(given).all():
         raise InvalidArgumentError(f"{name} has coordinates that are not finite; give a response without it")
-    return np.clip(given, -_FAR, _FAR)
+    return given.clip(-_FAR, _FAR)
 
 
 def _box_of(name: str, prediction: _ObjectPrediction, scale: NDArray[np.float64]) -> NDArray[np.float64]:
     given = (prediction.x, prediction.y), (prediction.width, prediction.height)
     center, size = _coordinates(name, given)
-    return np.clip(np.concatenate([(center - size / 2) * scale, (center + size / 2) * scale]), -_FAR, _FAR)
+    return np.concatenate([(center - size / 2) * scale, (center + size / 2) * scale]).clip(-_FAR, _FAR)
 
 
 def _mask_of(

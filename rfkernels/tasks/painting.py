@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,26 @@ _MASK_OPACITY = 0.5
 _WIDEST_STROKE = 256
 # Of a class name, in a label. Drawing a longer text takes memory, and nobody reads it.
 _LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The part of a picture around an object: without OpenCV supervision's time is that of the whole array for each
+    line, so it gets no more than that.
+
+    Attributes:
+        pixels: uint8 [height, width, 3], BGR, a view of the picture.
+        origin: int64 [2], its first pixel, x y.
+        detection: the object as supervision.Detections, in pixels of the window.
+        color: of its class, a supervision.Color.
+        stroke: width of lines, in pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    origin: NDArray[np.int64]
+    detection: Any
+    color: Any
+    stroke: int
 
 
 class ObjectPainter:
@@ -39,56 +60,53 @@ class ObjectPainter:
     def paint(self, drawn: DrawnObject) -> bool:
         """Draw the object; False where no part of it is in the picture."""
         first, last = _extent(drawn)
-        size = np.array(self._scene.shape[1::-1])
-        if (last < 0).any() or (first >= size).any():
+        if (last < 0).any() or (first >= self._scene.shape[1::-1]).any():
             return False
-        stroke = limited_stroke(self._stroke_width, drawn.box)
-        radius = stroke + 1
-        # Of a line or a point, which may be as wide as the object.
-        margin = stroke + radius
-        (left, top), (right, bottom) = (np.clip(edge, 0, size) for edge in (first - margin, last + margin + 1))
-        # supervision's time without OpenCV is that of the whole array for each line: it gets what is around the object.
-        window = self._scene[top:bottom, left:right]
-        origin = np.array([left, top])
-        detection = self._detection(drawn, origin)
-        color = self._palette.by_idx(int(detection.class_id[0]))
+        window = self._window(drawn, first, last)
         if drawn.mask is not None:
-            self._paint_mask(window, detection, _in_window(drawn.mask, origin, window), color, stroke)
-        self._supervision.BoxAnnotator(self._palette, thickness=stroke).annotate(window, detection)
+            self._paint_mask(window, drawn.mask)
+        boxes = self._supervision.BoxAnnotator(self._palette, thickness=window.stroke)
+        boxes.annotate(window.pixels, window.detection)
         if len(drawn.points) > 0:
-            self._paint_keypoints(window, drawn, origin, color, stroke, radius)
+            self._paint_keypoints(window, drawn)
         return True
 
-    def _detection(self, drawn: DrawnObject, origin: NDArray[np.int64]) -> Any:
+    def _window(self, drawn: DrawnObject, first: NDArray[np.int64], last: NDArray[np.int64]) -> _Window:
+        stroke = limited_stroke(self._stroke_width, drawn.box)
+        # Of lines and points, which may be wider than what they are of.
+        margin = 2 * stroke + 1
+        size = self._scene.shape[1::-1]
+        (left, top), (right, bottom) = (np.clip(edge, 0, size) for edge in (first - margin, last + margin + 1))
+        origin = np.array([left, top])
         corners = np.concatenate([corner - origin for corner in _corner_pixels(drawn.box)])
-        return self._supervision.Detections(
-            xyxy=corners[None].astype(np.float32), class_id=np.array([drawn.class_id % len(self._palette.colors)])
+        color_index = drawn.class_id % len(self._palette.colors)
+        return _Window(
+            pixels=self._scene[top:bottom, left:right],
+            origin=origin,
+            detection=self._supervision.Detections(
+                xyxy=corners[None].astype(np.float32), class_id=np.array([color_index])
+            ),
+            color=self._palette.by_idx(color_index),
+            stroke=stroke,
         )
 
-    def _paint_mask(
-        self, window: NDArray[np.uint8], detection: Any, mask: NDArray[np.bool_], color: Any, stroke: int
-    ) -> None:
-        detection.mask = mask[None]
-        self._supervision.MaskAnnotator(self._palette, opacity=_MASK_OPACITY).annotate(window, detection)
+    def _paint_mask(self, window: _Window, placed: PlacedMask) -> None:
+        mask = _in_window(placed, window.origin, window.pixels)
+        window.detection.mask = mask[None]
+        self._supervision.MaskAnnotator(self._palette, opacity=_MASK_OPACITY).annotate(window.pixels, window.detection)
         for contour in ops.find_contours(mask):
-            self._supervision.draw_polygon(window, contour, color, stroke)
+            self._supervision.draw_polygon(window.pixels, contour, window.color, window.stroke)
 
-    def _paint_keypoints(
-        self,
-        window: NDArray[np.uint8],
-        drawn: DrawnObject,
-        origin: NDArray[np.int64],
-        color: Any,
-        stroke: int,
-        radius: int,
-    ) -> None:
+    def _paint_keypoints(self, window: _Window, drawn: DrawnObject) -> None:
         # Half a pixel on, within the same: supervision takes (0, 0) for a point that is not there.
-        points = np.floor(drawn.points) - origin + 0.5
+        points = np.floor(drawn.points) - window.origin + 0.5
         keypoints = self._supervision.KeyPoints(xy=points[None].astype(np.float32))
         if drawn.edges:  # with none it would look for a skeleton of its own
             edges = [(start + 1, end + 1) for start, end in drawn.edges]
-            self._supervision.EdgeAnnotator(color=color, thickness=stroke, edges=edges).annotate(window, keypoints)
-        self._supervision.VertexAnnotator(color=color, radius=radius).annotate(window, keypoints)
+            lines = self._supervision.EdgeAnnotator(window.color, thickness=window.stroke, edges=edges)
+            lines.annotate(window.pixels, keypoints)
+        dots = self._supervision.VertexAnnotator(window.color, radius=window.stroke + 1)
+        dots.annotate(window.pixels, keypoints)
 
 
 class LabelPainter:
@@ -103,7 +121,8 @@ class LabelPainter:
         self._supervision = supervision
         self._picture = picture
         self._palette = supervision.ColorPalette.DEFAULT
-        ink = [_ink_on(supervision, color) for color in self._palette.colors]
+        black, white = supervision.Color.BLACK, supervision.Color.WHITE
+        ink = [black if _is_bright(*color.as_rgb()) else white for color in self._palette.colors]
         font_size = max(12, min(picture.size) // 40)
         self._annotator = supervision.RichLabelAnnotator(
             self._palette,
@@ -167,10 +186,9 @@ def _in_window(mask: PlacedMask, origin: NDArray[np.int64], window: NDArray[np.u
     return out
 
 
-def _ink_on(supervision: ModuleType, color: Any) -> Any:
-    """Black on bright colours, white on dark ones."""
-    brightness = 0.299 * color.r + 0.587 * color.g + 0.114 * color.b
-    return supervision.Color.BLACK if brightness > 140 else supervision.Color.WHITE
+def _is_bright(red: int, green: int, blue: int) -> bool:
+    """Whether black is read more easily on it than white; by the luma of ITU-R BT.601."""
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
 
 
 def _readable(name: str) -> str:
