@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.images import load_image
-from rfkernels.tasks.detector import DetectionSettings
+from rfkernels.tasks.detector import DetectionSettings, Detector
 from rfkernels.tasks.loading import load
-from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 _IMAGE_SIZE = (1080, 1920)
 _IMAGE_COUNT = 6
@@ -36,6 +36,7 @@ _BLOCK_REPEATS = 20
 _STAGES = ("preprocess", "engine", "select candidates", "rows of boxes", "engine: boxes", "decode and NMS", "response")
 _ENGINE_STAGES = ("engine", "engine: boxes")
 
+AnyDetector: TypeAlias = Detector[Any, Any, Any, Any]
 Runner = Callable[[NDArray[np.uint8]], object]
 
 
@@ -135,7 +136,7 @@ def _make_peers(weights: Path | None, threads: int, precision: str, report: Pipe
 
 
 def _measure(
-    model: ObjectDetectionModel,
+    model: AnyDetector,
     peers: dict[str, Runner],
     images: Sequence[NDArray[np.uint8]],
     repeats: int,
@@ -172,7 +173,7 @@ def _measure(
 
 
 def _timed_request(
-    model: ObjectDetectionModel, pixels: NDArray[np.uint8], settings: DetectionSettings
+    model: AnyDetector, pixels: NDArray[np.uint8], settings: DetectionSettings
 ) -> tuple[list[float], int]:
     """What `model.infer(pixels).to_json()` does, with the clock read between the stages; milliseconds of each."""
     with model.engine.session() as session:

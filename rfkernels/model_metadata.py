@@ -33,6 +33,7 @@ COLOR_ORDERS = ("rgb", "bgr")
 
 _KEYPOINTS_TASK = "keypoint-detection"
 _DECODED_TASK = "object-detection"
+_CLASSIFICATION_TASK = "classification"
 _LARGEST_SIDE = 16384
 _LARGEST_KEYPOINT_COUNT = 1000
 _LARGEST_CLASS_COUNT = 100_000
@@ -94,7 +95,8 @@ class ModelMetadata:
     task is V2's name of it. image_size is (height, width) in pixels. output_format "raw_heads": the outputs that
     `rfkernels.models.yolov8.graph.network_graph` describes; "decoded", for object detection alone: one output
     [batch, 4 + class count, anchors] with centre x, centre y, width, height in input pixels and scores in 0..1.
-    keypoints: for keypoint detection, and for nothing else.
+    keypoints: for keypoint detection, and for nothing else. multi_label: of a classifier, whether an image may be of
+    any number of its classes.
     """
 
     task: str
@@ -109,10 +111,11 @@ class ModelMetadata:
     convention: ConventionName = "v2"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     keypoints: Keypoints | None = None
+    multi_label: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The document that the file holds, as Python objects."""
-        document = {
+        document: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "task": self.task,
             "family": self.family,
@@ -133,6 +136,8 @@ class ModelMetadata:
                 "names": [list(names) for names in self.keypoints.names],
                 "skeletons": [[list(edge) for edge in edges] for edges in self.keypoints.skeletons],
             }
+        if self.task == _CLASSIFICATION_TASK:
+            document["multi_label"] = self.multi_label
         return document
 
     def to_json(self) -> str:
@@ -416,6 +421,7 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
         raise nested.fail("sha256", source.sha256, "64 hexadecimal digits")
     nested.finish()
     keypoints = _keypoints_from(fields.fields("keypoints"), len(class_names)) if task == _KEYPOINTS_TASK else None
+    multi_label = fields.flag("multi_label") if task == _CLASSIFICATION_TASK else False
     fields.finish()
     if output_format == "decoded" and task != _DECODED_TASK:
         raise fields.fail("output_format", output_format, f"raw_heads for {task}")
@@ -432,6 +438,7 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
         convention=convention,
         preprocessing=preprocessing,
         keypoints=keypoints,
+        multi_label=multi_label,
     )
 
 

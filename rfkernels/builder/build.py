@@ -57,6 +57,8 @@ class BuildOptions:
             this nor the file says any: COCO's for keypoints of shape (17, 3), else "0", "1", ...
         skeleton: of a pose network, pairs of keypoints that are joined, counted from 0; the same for all classes, or by
             class id.
+        multi_label: of a classification network, whether each class is a question of its own, so that an image may be
+            of several classes or of none.
     """
 
     image_size: int | tuple[int, int] | None = None
@@ -67,6 +69,7 @@ class BuildOptions:
     keypoint_shape: tuple[int, int] | None = None
     keypoint_names: Sequence[str] | Mapping[int, Sequence[str]] | None = None
     skeleton: Sequence[tuple[int, int]] | Mapping[int, Sequence[tuple[int, int]]] | None = None
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,8 @@ def _metadata(
     if len(names) != class_count:
         raise InvalidArgumentError(f"class_names: got {len(names)} names, the head has {class_count} classes")
     network = checkpoint.network if isinstance(checkpoint, Checkpoint) else None
+    if options.multi_label and (network is None or network.task != "classify"):
+        raise InvalidArgumentError(f"multi_label: True, but {checkpoint.source_file} is no classification network")
     metadata = ModelMetadata(
         task=TASK_NAMES["detect"] if network is None else network.task_name,
         family=checkpoint.family if isinstance(checkpoint, Checkpoint) else "unknown",
@@ -191,6 +196,7 @@ def _metadata(
         convention=options.convention,
         preprocessing=_preprocessing(options.preprocessing, "detect" if network is None else network.task),
         keypoints=keypoints,
+        multi_label=options.multi_label,
     )
     # What is written must be readable: the reader's rules are the rules, whatever option broke them.
     try:

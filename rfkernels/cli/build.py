@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="0-1,0-2,...",
         help="joined keypoints, counted from 0 (default: as the weights say, COCO's for its names, else none)",
     )
+    parser.add_argument(
+        "--multi-label", action="store_true", help="of a classification network: an image may be of several classes"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -65,6 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         keypoint_shape=_keypoint_shape(arguments.keypoint_shape),
         keypoint_names=None if arguments.keypoint_names is None else arguments.keypoint_names.split(","),
         skeleton=_skeleton(arguments.skeleton),
+        multi_label=arguments.multi_label,
     )
     with progress_bar() as progress:
         tasks: dict[str, Any] = {}

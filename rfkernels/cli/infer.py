@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,23 +13,69 @@ from rfkernels.cli.terminal import printable, progress, waiting
 from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from rfkernels.schema import ErrorResponse, ObjectDetectionInferenceResponse
+    from rfkernels.images import Image
+    from rfkernels.schema import ErrorResponse
+    from rfkernels.tasks.loading import Model
+    from rfkernels.tasks.vision_model import Response
 
-_NARROWEST_TABLE = 80
+# The options of `infer` and the arguments they are given as, of which a task has some.
+_OPTIONS = {
+    "confidence": "--confidence",
+    "iou_threshold": "--iou",
+    "max_detections": "--max-detections",
+    "class_agnostic_nms": "--class-agnostic",
+    "class_filter": "--class",
+    "convention": "--convention",
+    "response_mask_format": "--mask-format",
+    "mask_decode_mode": "--mask-decode-mode",
+    "tradeoff_factor": "--tradeoff-factor",
+    "allow_reduced_mask_resolution": "--allow-reduced-mask-resolution",
+    "keypoint_confidence": "--keypoint-confidence",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
     parser.add_argument("model", metavar="MODEL", help="an .onnx file made by `rfkernels build`")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or https URLs with --allow-url")
-    parser.add_argument("--confidence", type=float, help="scores must be greater (default: the convention's)")
-    parser.add_argument("--iou", type=float, help="a box of a greater IoU is suppressed (default: the convention's)")
-    parser.add_argument("--max-detections", type=int, help="most detections of one image (default: 300)")
-    parser.add_argument("--class-agnostic", action="store_true", help="boxes of any class suppress each other")
-    parser.add_argument("--class", dest="classes", metavar="NAME", action="append", help="keep this class; repeatable")
-    parser.add_argument(
+    options = parser.add_argument_group("what to find", "Left out, each is as the model's convention has it.")
+    options.add_argument("--confidence", type=float, help="scores must be greater")
+    options.add_argument("--iou", dest="iou_threshold", type=float, help="a box of a greater IoU is suppressed")
+    options.add_argument("--max-detections", type=int, help="most detections of one image (default: 300)")
+    options.add_argument(
+        "--class-agnostic",
+        dest="class_agnostic_nms",
+        action="store_true",
+        default=None,
+        help="boxes of any class suppress each other",
+    )
+    options.add_argument(
+        "--class", dest="class_filter", metavar="NAME", action="append", help="keep this class; repeatable"
+    )
+    options.add_argument(
         "--convention", choices=("v2", "ultralytics"), help="whose numbers to give (default: the model's)"
     )
+    masks = parser.add_argument_group("of a segmentation model")
+    masks.add_argument(
+        "--mask-format",
+        dest="response_mask_format",
+        choices=("polygon", "rle"),
+        help="outlines, or run lengths as COCO has them (default: polygon)",
+    )
+    masks.add_argument(
+        "--mask-decode-mode",
+        choices=("accurate", "fast", "tradeoff"),
+        help="of a reduced resolution: the image's, the network's, or between the two (default: accurate)",
+    )
+    masks.add_argument("--tradeoff-factor", type=float, help="for tradeoff: 0 as fast, 1 as accurate (default: 0)")
+    masks.add_argument(
+        "--allow-reduced-mask-resolution",
+        action="store_true",
+        default=None,
+        help="answer on the grid that --mask-decode-mode names",
+    )
+    keypoints = parser.add_argument_group("of a keypoint model")
+    keypoints.add_argument("--keypoint-confidence", type=float, help="keypoints of less are left out (default: 0)")
     parser.add_argument(
         "-o",
         "--output",
@@ -56,22 +104,15 @@ def run(arguments: argparse.Namespace) -> None:
     options = ImageOptions(allow_url=arguments.allow_url)
     with waiting("loading the model"):
         model = load(arguments.model, precision=arguments.precision, threads=arguments.threads)
-    responses: list[ObjectDetectionInferenceResponse | ErrorResponse] = []
+    chosen = _chosen_options(model, arguments)
+    responses: list[Response | ErrorResponse] = []
     failures: dict[int, InputImageLoadError] = {}
     # A bar for those who wait and look: more than one image, at a terminal.
     pairs = zip(arguments.images, outputs, strict=True)
     for source, output in progress(pairs, "images", len(outputs), disable=len(outputs) == 1):
         try:
             image = load_image(source, options=options)
-            response = model.infer(
-                image,
-                confidence=arguments.confidence,
-                iou_threshold=arguments.iou,
-                max_detections=arguments.max_detections,
-                class_agnostic_nms=arguments.class_agnostic,
-                class_filter=arguments.classes,
-                convention=arguments.convention,
-            )
+            response = _infer(model, image, chosen)
         except InputImageLoadError as error:
             if len(outputs) == 1:
                 named = _file_name(source)
@@ -82,11 +123,11 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         responses.append(response)
         if output is not None:
-            from rfkernels.tasks.drawing import draw_response
-
-            draw_response(image, response, stroke_width=max(2, image.width // 400)).save(output)
+            model.draw(image, response, stroke_width=max(2, image.width // 400)).save(output)
     if arguments.format == "table":
-        _print_table(arguments.images, responses)
+        from rfkernels.cli.response_table import print_table
+
+        print_table(arguments.images, responses)
     else:
         _print_json(responses)
     sys.stdout.flush()
@@ -99,6 +140,21 @@ def run(arguments: argparse.Namespace) -> None:
     if failures:
         cause = next(iter(failures.values()))
         raise InputImageLoadError(f"{len(failures)} of {len(responses)} images could not be read") from cause
+
+
+def _chosen_options(model: Model, arguments: argparse.Namespace) -> dict[str, object]:
+    """The options that were given, all of which the model's task has."""
+    given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
+    known = inspect.signature(type(model).infer).parameters
+    for name in given:
+        if name not in known:
+            raise InvalidArgumentError(f"{_OPTIONS[name]} is given, but the model is one for {model.metadata.task}")
+    return given
+
+
+def _infer(model: Model, image: Image, options: dict[str, object]) -> Response:
+    infer: Callable[..., Response] = model.infer  # of one image: one response
+    return infer(image, **options)
 
 
 def _label(images: list[str], index: int) -> str:
@@ -142,37 +198,9 @@ def _output_paths(given: str | None, images: list[str]) -> list[Path | None]:
     return paths
 
 
-def _print_json(responses: list[ObjectDetectionInferenceResponse | ErrorResponse]) -> None:
+def _print_json(responses: list[Response | ErrorResponse]) -> None:
     import msgspec
 
     documents = [response.to_json() for response in responses]
     document = documents[0] if len(documents) == 1 else "[" + ",".join(documents) + "]"
     print(msgspec.json.format(document, indent=2))
-
-
-def _print_table(images: list[str], responses: list[ObjectDetectionInferenceResponse | ErrorResponse]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from rfkernels.schema import ErrorResponse
-
-    answered = [
-        (image, response)
-        for image, response in zip(images, responses, strict=True)
-        if not isinstance(response, ErrorResponse)
-    ]
-    # Cells are text from files: `Text` is not read as markup, and what is no letter does not reach the terminal.
-    table = Table("image", "class")
-    for column in table.columns:
-        column.overflow = "fold"
-    for heading in ("confidence", "x", "y", "width", "height"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for image, response in answered:
-        for prediction in response.predictions:
-            numbers = (prediction.x, prediction.y, prediction.width, prediction.height)
-            names = (Text(printable(name)) for name in (Path(image).name, prediction.class_name))
-            table.add_row(*names, f"{prediction.confidence:.3f}", *map("{:.1f}".format, numbers))
-    # On a narrower terminal the lines wrap: a figure that is cut is a wrong figure.
-    Console(width=max(Console().width, _NARROWEST_TABLE)).print(table)
-    print(f"{sum(len(response.predictions) for _, response in answered)} detections in {len(answered)} image(s)")

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from rfkernels.engines import OpenVINOEngine, OpenVINOOptions
 from rfkernels.engines.openvino import Precision
-from rfkernels.errors import InvalidArgumentError, ModelFileError
+from rfkernels.errors import InvalidArgumentError
 from rfkernels.model_metadata import read_model_metadata
+from rfkernels.tasks.classification import ClassificationModel
+from rfkernels.tasks.instance_segmentation import InstanceSegmentationModel
+from rfkernels.tasks.keypoint_detection import KeypointDetectionModel
 from rfkernels.tasks.network_check import BOX_OUTPUTS
 from rfkernels.tasks.object_detection import ObjectDetectionModel
+
+Model: TypeAlias = ObjectDetectionModel | InstanceSegmentationModel | KeypointDetectionModel | ClassificationModel
+# By the task that a model's metadata name.
+_MODELS: dict[str, type[Model]] = {
+    "object-detection": ObjectDetectionModel,
+    "instance-segmentation": InstanceSegmentationModel,
+    "keypoint-detection": KeypointDetectionModel,
+    "classification": ClassificationModel,
+}
 
 
 def load(
@@ -21,7 +33,7 @@ def load(
     threads: int | None = None,
     cache_directory: str | Path | Literal[False] | None = None,
     convention: str | None = None,
-) -> ObjectDetectionModel:
+) -> Model:
     """Load a model made by `rfkernels build`.
 
     Args:
@@ -34,7 +46,7 @@ def load(
         convention: "v2" or "ultralytics" for every call that does not say; None is the model's.
 
     Returns:
-        The model, ready to `infer`. It may be called from several threads.
+        The model of the file's task, ready to `infer`. It may be called from several threads.
 
     Raises:
         ModelFileError: the file is missing, broken, or was not made by `rfkernels build`.
@@ -44,13 +56,12 @@ def load(
     if device != "cpu":
         raise InvalidArgumentError(f'device is {device!r}; this version runs on "cpu"')
     metadata = read_model_metadata(path)
-    if metadata.task != "object-detection":
-        raise ModelFileError(f"{Path(path).name} is a model for {metadata.task}; this version runs object-detection")
+    has_boxes = metadata.output_format == "raw_heads" and metadata.task != "classification"
     options = OpenVINOOptions(
         precision=precision,
         threads=threads,
         cache_directory=cache_directory,
         bfloat16_ports=True,
-        sparse_outputs=BOX_OUTPUTS if metadata.output_format == "raw_heads" else (),
+        sparse_outputs=BOX_OUTPUTS if has_boxes else (),
     )
-    return ObjectDetectionModel(OpenVINOEngine(path, options), metadata, convention)
+    return _MODELS[metadata.task](OpenVINOEngine(path, options), metadata, convention)

@@ -56,9 +56,8 @@ def _output_shapes(metadata: ModelMetadata, batch: int | None) -> _Shapes:
     if metadata.task == "instance-segmentation":
         kinds.append(("coefficients", MASK_COEFFICIENTS))
         shapes["prototypes"] = (batch, MASK_COEFFICIENTS, height // PROTOTYPE_STRIDE, width // PROTOTYPE_STRIDE)
-    keypoints = getattr(metadata, "keypoints", None)
-    if keypoints is not None:
-        kinds.append(("keypoints", keypoints.count * keypoints.values))
+    if metadata.keypoints is not None:
+        kinds.append(("keypoints", metadata.keypoints.count * metadata.keypoints.values))
     for kind, channels in kinds:
         for stride in HEAD_STRIDES:
             shapes[f"{kind}_{stride}"] = (batch, channels, height // stride, width // stride)

@@ -16,7 +16,6 @@ from rfkernels.schema import (
     ObjectDetectionPrediction,
 )
 from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
-from rfkernels.tasks.drawing import draw_response, encode_jpeg
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -115,14 +114,3 @@ class ObjectDetectionModel(
         return ObjectDetectionInferenceResponse(
             image=InferenceResponseImage(width=image.width, height=image.height), predictions=predictions
         )
-
-    def _picture(
-        self, image: Image, response: ObjectDetectionInferenceResponse, request: ObjectDetectionInferenceRequest
-    ) -> bytes:
-        picture = draw_response(
-            image,
-            response,
-            labels=bool(request.visualization_labels),
-            stroke_width=request.visualization_stroke_width or 1,
-        )
-        return encode_jpeg(picture)

@@ -6,9 +6,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from rfkernels.engines import Engine, Session
 from rfkernels.errors import InvalidArgumentError
@@ -27,6 +28,7 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import checked_options, load_all
 from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.drawing import draw_response, encode_jpeg
 from rfkernels.tasks.network_check import check_network
 from rfkernels.tasks.preparation import Preparation
 
@@ -36,14 +38,14 @@ _LARGEST_BATCH = 16
 RequestT = TypeVar("RequestT", bound=ObjectDetectionInferenceRequest | ClassificationInferenceRequest)
 SettingsT = TypeVar("SettingsT")
 FoundT = TypeVar("FoundT")
-ResponseT = TypeVar(
-    "ResponseT",
-    bound=ObjectDetectionInferenceResponse
+Response: TypeAlias = (
+    ObjectDetectionInferenceResponse
     | InstanceSegmentationInferenceResponse
     | KeypointsDetectionInferenceResponse
     | ClassificationInferenceResponse
-    | MultiLabelClassificationInferenceResponse,
+    | MultiLabelClassificationInferenceResponse
 )
+ResponseT = TypeVar("ResponseT", bound=Response)
 
 
 class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
@@ -108,8 +110,25 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
         responses = self._respond(loaded, found, settings, started, request.id)
         if request.visualize_predictions:
             for image, response in zip(loaded, responses, strict=True):
-                response.visualization = self._picture(image, response, request)
+                # Of a classified image the label is all there is to draw.
+                labels = not isinstance(request, ObjectDetectionInferenceRequest) or request.visualization_labels
+                stroke_width = request.visualization_stroke_width or 1
+                picture = self.draw(image, response, labels=bool(labels), stroke_width=stroke_width)
+                response.visualization = encode_jpeg(picture)
         return responses if isinstance(request.image, list) else responses[0]
+
+    @property
+    def skeletons(self) -> dict[int, tuple[tuple[int, int], ...]]:
+        """For each class id the pairs of its keypoints that are joined; none for a model without keypoints."""
+        return {}
+
+    def draw(
+        self, image: Image, response: Response, *, labels: bool = True, stroke_width: int = 2
+    ) -> PillowImage.Image:
+        """A response of this model drawn onto its image; see `drawing.draw_response`."""
+        return draw_response(
+            image, response, labels=labels, stroke_width=stroke_width, skeletons=self.skeletons or None
+        )
 
     def prepare(
         self, images: Sequence[Image], session: Session, convention: Convention, preparation: Preparation | None = None
@@ -139,10 +158,6 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
 
     @abstractmethod
     def _convention_of(self, settings: SettingsT) -> Convention: ...
-
-    @abstractmethod
-    def _picture(self, image: Image, response: ResponseT, request: RequestT) -> bytes:
-        """The annotated picture, as the request wants it: a JPEG."""
 
     def _infer(
         self, images: ImageSource | list[ImageSource], settings: SettingsT, image_options: ImageOptions | None

@@ -1,0 +1,171 @@
+"""Classification: images and options in, V2 responses out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfkernels.engines import Session
+from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.ops import Placement
+from rfkernels.schema import (
+    ClassificationInferenceRequest,
+    ClassificationInferenceResponse,
+    ClassificationPrediction,
+    InferenceResponseImage,
+    MultiLabelClassificationInferenceResponse,
+    MultiLabelClassificationPrediction,
+)
+from rfkernels.tasks.arguments import fraction, fraction_of_request
+from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.preparation import Preparation
+from rfkernels.tasks.vision_model import VisionModel
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+ClassificationResponse = ClassificationInferenceResponse | MultiLabelClassificationInferenceResponse
+# V2's, whatever the convention: ultralytics has no threshold for classes of an image.
+_CONFIDENCE = 0.4
+# What V2 makes of the words "best" and "default".
+_CONFIDENCE_OF_WORDS, _MULTI_LABEL_CONFIDENCE_OF_WORDS = 0.5, 0.4
+
+
+@dataclass(frozen=True)
+class ClassificationSettings:
+    """What one request wants; see `ClassificationModel.infer`."""
+
+    convention: Convention
+    confidence: float
+
+
+class ClassificationOptions(TypedDict, total=False):
+    """The options of `ClassificationModel.infer`, for type checkers."""
+
+    confidence: float
+    convention: str | None
+    image_options: ImageOptions | None
+
+
+class ClassificationModel(
+    VisionModel[ClassificationInferenceRequest, ClassificationSettings, NDArray[np.float32], ClassificationResponse]
+):
+    """A classification network with its preprocessing and post-processing. Safe to call from several threads.
+
+    Made by `rfkernels.load`; what it takes is what `VisionModel` takes. A model whose metadata say `multi_label` may
+    find any number of classes in an image, and answers in V2's other form.
+    """
+
+    request_type = ClassificationInferenceRequest
+
+    @overload
+    def infer(
+        self, images: list[ImageSource], **options: Unpack[ClassificationOptions]
+    ) -> list[ClassificationResponse]: ...
+
+    @overload
+    def infer(self, images: ImageSource, **options: Unpack[ClassificationOptions]) -> ClassificationResponse: ...
+
+    def infer(
+        self,
+        images: ImageSource | list[ImageSource],
+        *,
+        confidence: float = _CONFIDENCE,
+        convention: str | None = None,
+        image_options: ImageOptions | None = None,
+    ) -> ClassificationResponse | list[ClassificationResponse]:
+        """Say of which class, or classes, an image is.
+
+        Args:
+            images: a path, bytes, base64 text, URL (see `image_options`), BGR or grey uint8 array, Pillow image, or
+                a list of them.
+            confidence: in [0, 1]; classes of less are left out (of `predicted_classes`, in the multi-label form).
+            convention: "v2" or "ultralytics"; None is the model's. Classes come out the same.
+            image_options: what kinds of images are let in, and how large.
+
+        Returns:
+            The V2 response; a list of them for a list of images.
+
+        Raises:
+            InputImageLoadError: an image cannot be read.
+            InvalidArgumentError: an option is out of its range.
+        """
+        chosen = self.convention if convention is None else convention_named(convention)
+        settings = ClassificationSettings(chosen, fraction("confidence", confidence))
+        return self._infer(images, settings, image_options)
+
+    def classify_images(
+        self, images: Sequence[Image], convention: Convention | None = None, preparation: Preparation | None = None
+    ) -> list[NDArray[np.float32]]:
+        """For each image the probability of each class, float32 [classes], for those who do not need a response."""
+        settings = ClassificationSettings(convention or self.convention, _CONFIDENCE)
+        return self._find(images, settings, preparation)
+
+    def finish(
+        self,
+        session: Session,
+        outputs: Mapping[str, NDArray[Any]],
+        images: Sequence[Image],
+        placements: Sequence[Placement],
+        settings: ClassificationSettings,
+    ) -> list[NDArray[np.float32]]:
+        """Logits to probabilities: of all classes together, or of each class alone in the multi-label form."""
+        logits = outputs["logits"][: len(images)]
+        values = logits if logits.dtype == np.float32 else (logits.astype(np.uint32) << 16).view(np.float32)
+        return list(sigmoid(values) if self.metadata.multi_label else softmax(values))
+
+    def respond(
+        self, image: Image, found: NDArray[np.float32], settings: ClassificationSettings
+    ) -> ClassificationResponse:
+        """Probabilities of one image as a V2 response."""
+        size = InferenceResponseImage(width=image.width, height=image.height)
+        names = self.metadata.class_names
+        if self.metadata.multi_label:
+            sure = np.flatnonzero(found >= np.float32(settings.confidence)).tolist()
+            return MultiLabelClassificationInferenceResponse(
+                image=size,
+                predictions={
+                    name: MultiLabelClassificationPrediction(confidence=confidence, class_id=class_id)
+                    for class_id, (name, confidence) in enumerate(zip(names, found.tolist(), strict=True))
+                },
+                predicted_classes=[names[class_id] for class_id in sure],
+            )
+        predictions = [
+            ClassificationPrediction(class_name=names[class_id], class_id=class_id, confidence=round(confidence, 4))
+            for class_id, confidence in enumerate(found.tolist())
+            if confidence >= settings.confidence
+        ]
+        # Classes that round to the same confidence stay in the order of their ids, as in V2.
+        predictions.sort(key=lambda prediction: prediction.confidence, reverse=True)
+        if not predictions:
+            return ClassificationInferenceResponse(image=size, predictions=predictions)
+        best = predictions[0]
+        return ClassificationInferenceResponse(
+            image=size, predictions=predictions, top=best.class_name, confidence=best.confidence
+        )
+
+    def _settings_of(self, request: ClassificationInferenceRequest) -> ClassificationSettings:
+        confidence = request.confidence
+        if isinstance(confidence, str):
+            confidence = _MULTI_LABEL_CONFIDENCE_OF_WORDS if self.metadata.multi_label else _CONFIDENCE_OF_WORDS
+        return ClassificationSettings(self.convention, fraction_of_request("confidence", confidence))
+
+    def _convention_of(self, settings: ClassificationSettings) -> Convention:
+        return settings.convention
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of classes that exclude each other, float32 [..., classes]."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of classes that are independent, float32 [..., classes]."""
+    powers = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + powers), powers / (1 + powers))
