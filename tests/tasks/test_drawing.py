@@ -126,6 +126,16 @@ def test_any_stroke_width_is_drawn_and_leaves_something_of_the_box(stroke_width)
     assert (changed.sum() == box_outline(40, 30, 79, 59).sum()) == (stroke_width <= 1)
 
 
+def test_wide_strokes_are_drawn_on_both_sides_of_the_line():
+    image = grey()
+    changed = painted(image, detections(image, fields()), stroke_width=7)
+    for outside, inside in (((45, 38), (45, 42)), ((45, 81), (45, 77)), ((28, 60), (32, 60)), ((61, 60), (57, 60))):
+        assert changed[outside]
+        assert changed[inside]
+    dot = painted(image, pose(image, {0: (60, 59)}), stroke_width=4)
+    assert dot[59:63, 60].all()
+
+
 def test_an_absurd_stroke_is_no_wider_than_the_limit():
     # What takes minutes with a stroke that is not limited: an outline of many points, each a disc of so many pixels.
     image = grey(3000, 3000)
@@ -149,6 +159,12 @@ def test_labels_are_above_the_box_or_within_the_picture():
     rows, columns = np.nonzero(corner)
     assert corner[:4, 119].any()
     assert columns.min() < 80  # moved to the left
+
+
+@pytest.mark.parametrize("box", [(-500, 45, 40, 30), (60, -100, 40, 30), (141, 45, 40, 30), (60, 106, 40, 30)])
+def test_what_is_outside_the_picture_has_no_label(box):
+    image = grey()
+    assert not painted(image, detections(image, fields(*box)), labels=True).any()
 
 
 @pytest.mark.parametrize("other", ["stаr", "Stern", "ster", "stär", "σταρ", "نجم"])
@@ -512,10 +528,9 @@ def test_a_missing_extra_is_named():
 def test_the_command_line_names_a_missing_extra_before_it_computes(small_model_path, tmp_path, capsys):
     photo = tmp_path / "photo.png"
     PillowImage.new("RGB", (9, 9)).save(photo)
-    assert main(["infer", str(small_model_path), str(photo), "--output", str(tmp_path / "out.png")]) == 2
-    captured = capsys.readouterr()
-    assert "rfkernels[pictures]" in captured.err
-    assert captured.out == ""
+    # There is no such model, which is found out later.
+    assert main(["infer", "no-such-model.onnx", str(photo), "--output", str(tmp_path / "out.png")]) == 2
+    assert "rfkernels[pictures]" in capsys.readouterr().err
     assert main(["infer", str(small_model_path), str(photo)]) == 0
 
 
@@ -526,7 +541,7 @@ def test_inference_does_not_import_what_draws(small_model_path):
         "model.infer(numpy.zeros((61, 97, 3), numpy.uint8))\n"
         "print(json.dumps(sorted({'supervision', 'matplotlib', 'scipy', 'cv2'} & set(sys.modules))))"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", program], cwd="/", capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == []
 
@@ -538,5 +553,5 @@ def test_drawing_warns_of_nothing():
         "from rfkernels.tasks.supervision_package import require_supervision\n"
         "print(require_supervision().__name__)"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", program], cwd="/", capture_output=True, text=True, check=False)
     assert (run.stdout, run.stderr) == ("supervision\n", "")
