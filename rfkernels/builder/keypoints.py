@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from rfkernels.builder.checkpoint import check_class_names
 from rfkernels.errors import CheckpointError
@@ -15,7 +15,7 @@ Names = tuple[str, ...]
 Edges = tuple[tuple[int, int], ...]
 _Value = TypeVar("_Value")
 # The same for every class, or by class id.
-PerClass = _Value | dict[int, _Value]
+PerClass: TypeAlias = _Value | dict[int, _Value]
 
 _MOST_EDGES = 10_000
 

@@ -20,7 +20,7 @@ import torch
 from torchvision.ops import batched_nms
 from ultralytics import YOLO
 from ultralytics.nn.modules.conv import Conv
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import ClassificationModel, DetectionModel, PoseModel, SegmentationModel
 from ultralytics.utils import ASSETS
 
 DETECTIONS_WANTED = (20, 300)
@@ -29,6 +29,15 @@ CONFIDENCE_THRESHOLD = 0.25
 IOU_THRESHOLDS = (0.3, 0.7)
 PICTURES_FOR_VARIANCE = 4
 FILTERS_TRIED_PER_CLASS = 32
+TASKS = {
+    "detect": ("", DetectionModel),
+    "segment": ("-seg", SegmentationModel),
+    "pose": ("-pose", PoseModel),
+    "classify": ("-cls", ClassificationModel),
+}
+FOURTH_BRANCHES = {"Segment": "coefficients", "Pose": "keypoints"}
+# Outputs of a head that belong to no level, and the modules that give them.
+LAST_MODULES = (("prototypes", "proto"), ("logits", "linear"))
 
 
 def photographs() -> list[np.ndarray]:
@@ -51,13 +60,14 @@ def network_input(picture: np.ndarray, image_size: int | tuple[int, int]) -> np.
 
 
 def raw_head_outputs(model: DetectionModel, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The six raw head tensors of a detection model, by the names the graphs of rfkernels give them.
+    """The raw tensors of a model's head, by the names and in the order that the graphs of rfkernels give them.
 
     Args:
         images: float32 [n, 3, height, width].
     Returns:
         box_8, box_16, box_32 [n, 64, h/s, w/s] and class_8, class_16, class_32 [n, class count, h/s, w/s], before any
-        activation.
+        activation; of a segmentation model coefficients_8 to _32 and prototypes too, of a pose model keypoints_8 to
+        _32; of a classifier logits [n, class count] alone.
     """
     head = model.model[-1]
     captured: dict[str, torch.Tensor] = {}
@@ -68,17 +78,48 @@ def raw_head_outputs(model: DetectionModel, images: torch.Tensor) -> dict[str, t
 
         return hook
 
-    handles = []
-    for level, stride in enumerate((8, 16, 32)):
-        handles.append(head.cv2[level].register_forward_hook(keep(f"box_{stride}")))
-        handles.append(head.cv3[level].register_forward_hook(keep(f"class_{stride}")))
+    sources = {
+        f"{name}_{stride}": getattr(head, branch)[level]
+        for branch, name in (("cv2", "box"), ("cv3", "class"), ("cv4", FOURTH_BRANCHES.get(type(head).__name__)))
+        if name is not None and hasattr(head, branch)
+        for level, stride in enumerate((8, 16, 32))
+    }
+    sources |= {name: getattr(head, module) for name, module in LAST_MODULES if hasattr(head, module)}
+    handles = [module.register_forward_hook(keep(name)) for name, module in sources.items()]
     try:
         with torch.no_grad():
             model.eval()(images)
     finally:
         for handle in handles:
             handle.remove()
-    return captured
+    return {name: captured[name] for name in sources}
+
+
+def rescaled_network(
+    task: str, scale: str, class_count: int, seed: int, image_size: int, keypoint_shape: tuple[int, int] = (17, 3)
+) -> YOLO:
+    """A YOLOv8 of any task with random weights whose raw outputs vary; nothing is asked of its detections.
+
+    Args:
+        task: "detect", "segment", "pose" or "classify".
+        image_size: side in pixels of the square at which variances are measured, on a photograph.
+        keypoint_shape: of a pose model.
+    Returns:
+        An ultralytics YOLO object, in eval mode, not fused.
+    """
+    suffix, model_class = TASKS[task]
+    yolo = YOLO(f"yolov8{scale}{suffix}.yaml", task=task, verbose=False)
+    more = {"data_kpt_shape": keypoint_shape} if task == "pose" else {}
+    yolo.model = model_class(f"yolov8{scale}{suffix}.yaml", nc=class_count, verbose=False, **more)
+    yolo.model.names = {index: f"class {index}" for index in range(class_count)}
+    yolo.model.args = {**yolo.overrides, "imgsz": image_size}
+    yolo.model.task = task
+    model = yolo.model.float().eval()
+    generator = torch.Generator().manual_seed(seed)
+    _randomise(model, generator)
+    _rescale_layer_by_layer(model, torch.from_numpy(network_input(photographs()[0], image_size)), generator)
+    _round_to_half(model)
+    return yolo
 
 
 def rescaled_yolov8(
@@ -155,11 +196,13 @@ def save_safetensors(yolo: YOLO, path: Path) -> Path:
     state = yolo.model.state_dict()
     weights = {key: tensor.contiguous() for key, tensor in state.items() if tensor.is_floating_point()}
     metadata = {
-        "task": "object-detection",
+        "task": "object-detection" if yolo.task == "detect" else yolo.task,
         "names": json.dumps({str(index): name for index, name in yolo.model.names.items()}),
         "imgsz": json.dumps([image_size, image_size]),
-        "stride": "32",
+        "stride": str(int(yolo.model.stride.max())),
     }
+    if yolo.task == "pose":
+        metadata["kpt_shape"] = json.dumps(list(yolo.model.model[-1].kpt_shape))
     save_file(weights, str(path), metadata=metadata)
     return path
 
@@ -167,14 +210,15 @@ def save_safetensors(yolo: YOLO, path: Path) -> Path:
 def export_decoded_onnx(
     yolo: YOLO, folder: Path, name: str = "decoded", opset: int = 17, simplify: bool = False, **arguments
 ) -> Path:
-    """The ONNX file ultralytics exports: input `images`, decoded output `output0` [1, 4 + class count, anchors].
+    """The ONNX file ultralytics exports: input `images`, decoded output `output0`, of a detector
+    [1, 4 + class count, anchors].
 
     Further arguments go to `YOLO.export` (dynamic, imgsz, ...).
     """
     checkpoint = save_checkpoint(yolo, folder / f"{name}.pt")
     arguments.setdefault("imgsz", yolo.model.args["imgsz"])
     arguments |= {"format": "onnx", "opset": opset, "simplify": simplify, "verbose": False}
-    return Path(YOLO(checkpoint, task="detect").export(**arguments))
+    return Path(YOLO(checkpoint, task=yolo.task).export(**arguments))
 
 
 def _uniform(shape: torch.Size, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
@@ -183,10 +227,12 @@ def _uniform(shape: torch.Size, low: float, high: float, generator: torch.Genera
 
 def _randomise(model: DetectionModel, generator: torch.Generator) -> None:
     """Every convolution normal, every BatchNorm with random scale, shift and statistics; the DFL stays as it is."""
-    dfl = model.model[-1].dfl.conv
+    head = model.model[-1]
+    dfl = head.dfl.conv if hasattr(head, "dfl") else None
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, torch.nn.Conv2d) and module is not dfl:
+            is_convolution = isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear)
+            if is_convolution and module is not dfl:
                 module.weight.copy_(torch.randn(module.weight.shape, generator=generator))
                 if module.bias is not None:
                     module.bias.copy_(torch.randn(module.bias.shape, generator=generator) * 0.3)
@@ -219,6 +265,14 @@ def _rescale_layer_by_layer(model: DetectionModel, images: torch.Tensor, generat
         convolution.weight.mul_(factor.view(-1, 1, 1, 1))
         convolution.bias.sub_(mean * factor)  # Only the random bias is left as the mean of a channel.
 
+    def before_transposed_convolution(convolution: torch.nn.ConvTranspose2d, inputs: tuple[torch.Tensor]) -> None:
+        enlarged = torch.nn.functional.conv_transpose2d(inputs[0], convolution.weight, stride=2)
+        convolution.weight.mul_((1 / channel_spread(enlarged)[1]).view(1, -1, 1, 1))
+
+    def before_matrix(matrix: torch.nn.Linear, inputs: tuple[torch.Tensor]) -> None:
+        # One number for each class: there is no spread to be had of it but that over the classes.
+        matrix.weight.mul_(1.5 / torch.nn.functional.linear(inputs[0], matrix.weight).std())
+
     def before_box_convolution(convolution: torch.nn.Conv2d, inputs: tuple[torch.Tensor]) -> None:
         before_head_convolution(convolution, inputs)
         # Short sides are likelier, so that boxes are objects of a few cells and do not all overlap each other.
@@ -226,8 +280,14 @@ def _rescale_layer_by_layer(model: DetectionModel, images: torch.Tensor, generat
 
     head = model.model[-1]
     handles = [module.register_forward_pre_hook(before_block) for module in model.modules() if isinstance(module, Conv)]
-    handles += [branch[-1].register_forward_pre_hook(before_box_convolution) for branch in head.cv2]
-    handles += [branch[-1].register_forward_pre_hook(before_head_convolution) for branch in head.cv3]
+    handles += [branch[-1].register_forward_pre_hook(before_box_convolution) for branch in getattr(head, "cv2", ())]
+    for branches in ("cv3", "cv4"):
+        for branch in getattr(head, branches, ()):
+            handles.append(branch[-1].register_forward_pre_hook(before_head_convolution))
+    if hasattr(head, "proto"):
+        handles.append(head.proto.upsample.register_forward_pre_hook(before_transposed_convolution))
+    if hasattr(head, "linear"):
+        handles.append(head.linear.register_forward_pre_hook(before_matrix))
     try:
         with torch.no_grad():
             model(images)
