@@ -22,6 +22,14 @@ def detector_weights():
     return {key: values.astype(np.float16).astype(np.float32) for key, values in weights.items()}
 
 
+@pytest.fixture(scope="session")
+def weights_of_task():
+    """By task: weights of a YOLOv8n with 2 classes whose signal lives; that for poses has 4 keypoints of 2 numbers."""
+    sys.path.append(str(Path(__file__).parent.parent / "models"))
+    made = importlib.import_module("plain_yolov8").live_weights
+    return {task: made("n", 2, 0, task, keypoint_channels=8) for task in ("segment", "pose", "classify")}
+
+
 @pytest.fixture
 def refused(tmp_path):
     """Assert that a weights file is refused within bounds, that nothing has run, and that no output is left.

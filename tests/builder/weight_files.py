@@ -179,33 +179,54 @@ LAYER_ATTRIBUTES = {
     "Upsample": {"size": None, "scale_factor": 2.0, "mode": "nearest", "align_corners": None},
     "Concat": {"d": 1},
     "Detect": {"nl": 3, "reg_max": 16},
+    "Segment": {"nl": 3, "reg_max": 16, "nm": 32, "npr": 64},
+    "Pose": {"nl": 3, "reg_max": 16},
 }
+HEADS = {"detect": "Detect", "segment": "Segment", "pose": "Pose", "classify": "Classify"}
 BACKBONE_LAYERS = 10
 # The first pattern that fits a module's path names its class.
 CLASSES = [
-    (r"model|model\.22\.cv[23]\.\d", "torch.nn.modules.container.Sequential"),
+    (r"model\.9\.pool", "torch.nn.modules.pooling.AdaptiveAvgPool2d"),
+    (r"model\.9\.drop", "torch.nn.modules.dropout.Dropout"),
+    (r"model\.9\.linear", "torch.nn.modules.linear.Linear"),
+    (r"model\.22\.proto", "ultralytics.nn.modules.block.Proto"),
+    (r"model\.22\.proto\.upsample", "torch.nn.modules.conv.ConvTranspose2d"),
+    (r"model|model\.22\.cv[234]\.\d", "torch.nn.modules.container.Sequential"),
     (r"model\.9\.m", "torch.nn.modules.pooling.MaxPool2d"),
-    (r"model\.\d+\.m|model\.22\.cv[23]", "torch.nn.modules.container.ModuleList"),
+    (r"model\.\d+\.m|model\.22\.cv[234]", "torch.nn.modules.container.ModuleList"),
     (r"model\.\d+\.m\.\d+", "ultralytics.nn.modules.block.Bottleneck"),
-    (r"model\.22\.cv[23]\.\d\.2|.*\.conv", "torch.nn.modules.conv.Conv2d"),
+    (r"model\.22\.cv[234]\.\d\.2|.*\.conv", "torch.nn.modules.conv.Conv2d"),
     (r".*\.bn", "torch.nn.modules.batchnorm.BatchNorm2d"),
     (r".*\.act", "torch.nn.modules.activation.SiLU"),
     (r".*\.dfl", "ultralytics.nn.modules.block.DFL"),
-    (r".*\.cv[123](\.\d\.[01])?", CONVOLUTION),
+    (r".*\.cv[1234](\.\d\.[01])?", CONVOLUTION),
 ]
 # In `changed`: the attribute is left out.
 ABSENT = object()
 
 
-def class_and_attributes(path, weight):
-    """Class and attributes of the module at a path of a detector, as ultralytics and torch pickle them."""
+def class_and_attributes(path, weight, task):  # noqa: PLR0911 - one per class
+    """Class and attributes of the module at a path of a network, as ultralytics and torch pickle them."""
+    if path == ("model.9" if task == "classify" else "model.22"):
+        index, sources = (9, -1) if task == "classify" else (22, [15, 18, 21])
+        class_path = f"ultralytics.nn.modules.head.{HEADS[task]}"
+        return class_path, {"i": index, "f": sources, "type": class_path} | LAYER_ATTRIBUTES.get(HEADS[task], {})
+    if task == "classify" and path == "model.9.conv":
+        return CONVOLUTION, {}
     if layer := re.fullmatch(r"model\.(\d+)", path):
         class_path, sources = LAYERS[int(layer[1])]
         own = LAYER_ATTRIBUTES.get(class_path.rpartition(".")[2], {})
         return class_path, {"i": int(layer[1]), "f": sources, "type": class_path} | own
     class_path = next(class_path for pattern, class_path in CLASSES if re.fullmatch(pattern, path))
+    if class_path.endswith("ConvTranspose2d"):
+        sizes = {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "output_padding": 0}
+        attributes = {name: (value, value) for name, value in sizes.items()}
+        return class_path, attributes | {"groups": 1, "padding_mode": "zeros"}
+    if class_path.endswith("AdaptiveAvgPool2d"):
+        return class_path, {"output_size": 1}
     if class_path.endswith("Conv2d"):
-        kernel, stride = weight.shape[-1] if weight.ndim else 1, 2 if path.count(".") == 2 else 1
+        kernel, stride = weight.shape[-1] if weight.ndim else 1, 2 if re.fullmatch(r"model\.\d+\.conv", path) else 1
+        stride = 1 if path == "model.9.conv.conv" else stride
         pairs = {"kernel_size": kernel, "stride": stride, "padding": kernel // 2, "dilation": 1}
         attributes = {name: (value, value) for name, value in pairs.items()}
         return class_path, attributes | {"groups": 1, "padding_mode": "zeros"}
@@ -224,9 +245,10 @@ def whole_model(
     activation="torch.nn.modules.activation.SiLU",
     epsilon=1e-3,
     changed=None,
+    network="detect",
     **attributes,
 ):
-    """A pickled ultralytics DetectionModel around weights given by the keys of a state dict.
+    """A pickled ultralytics model of a task (`network`) around weights given by the keys of a state dict.
 
     changed: by the path of a module ("model.4.m.0"), attributes that replace its own (ABSENT: that are left out);
     "class" replaces its class, "children" is called with its children and returns others.
@@ -240,6 +262,8 @@ def whole_model(
             node = node.setdefault(part, {})
         node[leaf] = values
     layers = tree["model"]
+    if network == "classify":
+        layers["9"] |= {"pool": {}, "drop": {}}
     if "22" in layers:
         for index in (10, 11, 13, 14, 17, 20):
             layers[str(index)] = {}
@@ -255,7 +279,7 @@ def whole_model(
                 buffers[name] = file.tensor(value.astype(np.float16) if half else value)
             else:
                 parameters[name] = file.parameter(value.astype(np.float16) if half else value)
-        class_path, own = class_and_attributes(path, node.get("weight"))
+        class_path, own = class_and_attributes(path, node.get("weight"), network)
         if "running_var" in buffers:
             buffers["num_batches_tracked"] = file.tensor(np.array(3))
             own["eps"] = epsilon
