@@ -33,15 +33,15 @@ def task(request):
     return request.param
 
 
-def write_whole_model(path, weights, task, changed=None, epsilon=1e-3, **attributes):
+def write_whole_model(path, weights, network, changed=None, epsilon=1e-3, **attributes):
     file = TorchFile()
-    model = whole_model(file, weights, half=False, changed=changed, epsilon=epsilon, network=task, **attributes)
+    model = whole_model(file, weights, half=False, changed=changed, epsilon=epsilon, network=network, **attributes)
     file.write(path, {"model": model})
     return path
 
 
-def write_onnx(path, weights, task, change=None, **properties):
-    model = network_graph(weights, NETWORKS[task], image_size=(64, 64))
+def write_onnx(path, weights, network, change=None, **properties):
+    model = network_graph(weights, NETWORKS[network], image_size=(64, 64))
     if change is not None:
         change(model)
     onnx.helper.set_model_props(model, properties)
