@@ -1,8 +1,9 @@
 """A decoded 1080p image to a V2 response as JSON, stage by stage, with the installed peers in the same run.
 
 The model is a YOLOv8 of random weights that carry a signal, its class biases set so that an image has about 100
-detections; or a file of the caller's. Every runner gets the same images in the same order, in blocks: a block begins
-with untimed calls, since the thread pools of the runner before it may still be spinning.
+detections, or 20 with masks or keypoints; or a file of the caller's. Every runner gets the same images in the same
+order, in blocks: a block begins with untimed calls, since the thread pools of the runner before it may still be
+spinning.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from rfkernels.models.yolov8.network import Task
 
+from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import load_image
 from rfkernels.tasks.detector import DetectionSettings, Detector
 from rfkernels.tasks.loading import load
@@ -27,13 +30,22 @@ from rfkernels.tasks.loading import load
 _IMAGE_SIZE = (1080, 1920)
 _IMAGE_COUNT = 6
 _CLASS_NAMES = [f"class {index}" for index in range(80)]
-# Of the image that the model is made for: a mean of about 100 over all of them.
-_DETECTIONS = 104
+# Of the image that the model is made for: a mean of about 100, 20 and 20 over all of them.
+_DETECTIONS: dict[Task, int] = {"detect": 104, "segment": 21, "pose": 21}
 _BLOCK_WARMUP = 6
 _BLOCK_REPEATS = 20
 # The network runs in two parts where it computes boxes for candidates only: what the runtime takes for them is the
 # engine's, and what their rows take to be chosen is not.
-_STAGES = ("preprocess", "engine", "select candidates", "rows of boxes", "engine: boxes", "decode and NMS", "response")
+_STAGES = (
+    "preprocess",
+    "engine",
+    "select candidates",
+    "rows of boxes",
+    "engine: boxes",
+    "decode and NMS",
+    "masks or keypoints",
+    "response",
+)
 _ENGINE_STAGES = ("engine", "engine: boxes")
 
 AnyDetector: TypeAlias = Detector[Any, Any, Any, Any]
@@ -72,6 +84,7 @@ def run_pipeline(
     precision: str = "auto",
     scale: str = "n",
     image_size: int = 640,
+    task: Task = "detect",
     model_path: Path | None = None,
     as_json: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
@@ -84,6 +97,7 @@ def run_pipeline(
         precision: of our engine, "auto", "fp32" or "bf16". ultralytics' OpenVINO backend is given the same.
         scale: of the YOLOv8 that is made, "n" to "x".
         image_size: side of its input.
+        task: "detect", "segment" (outlines) or "pose" (17 keypoints).
         model_path: a model to time instead; without peers, who would need its checkpoint.
         on_progress: called between blocks with how many of how many are done.
     """
@@ -94,9 +108,17 @@ def run_pipeline(
             from rfkernels.benchmarks.random_model import make_random_model
 
             weights, model_path = make_random_model(
-                Path(folder), scale, _CLASS_NAMES, (image_size, image_size), images[0], wanted_detections=_DETECTIONS
+                Path(folder),
+                scale,
+                _CLASS_NAMES[:1] if task == "pose" else _CLASS_NAMES,
+                (image_size, image_size),
+                images[0],
+                task=task,
+                wanted_detections=_DETECTIONS[task],
             )
         model = load(model_path, precision=precision, threads=threads, cache_directory=False)  # type: ignore[arg-type]
+        if not isinstance(model, Detector):
+            raise InvalidArgumentError(f"model: {model_path.name} is one for {model.metadata.task}, which has no boxes")
         report = PipelineReport(model_path.stem, dict(model.engine.description), 0.0, 0)
         peers = _make_peers(weights, threads, model.engine.description["precision"], report)
         _measure(model, peers, images, repeats, report, on_progress=on_progress)
@@ -183,6 +205,7 @@ def _timed_request(
         marks.append(time.perf_counter())
         outputs = session.run()
         marks.append(time.perf_counter())
+        arguments = ([image], placements)
         if model.has_sparse_boxes:
             candidates = model.select(outputs, 1, settings)
             marks.append(time.perf_counter())
@@ -190,14 +213,16 @@ def _timed_request(
             now = time.perf_counter()
             # Rows are chosen before the runtime is called; the little that follows counts with them.
             marks += [now - session.seconds_in_branches, now]
-            (detections,) = model.decode(candidates, boxes, [image], placements, settings)
+            detections = model.decode(candidates, boxes, *arguments, settings)
         else:
             marks += [marks[-1]] * 3
-            (detections,) = model.finish(session, outputs, [image], placements, settings)
+            detections = model.find_boxes(session, outputs, *arguments, settings)
         marks.append(time.perf_counter())
-        model.respond(image, detections).to_json()
+        (found,) = model.extend(outputs, *arguments, detections, settings)
         marks.append(time.perf_counter())
-    return [(after - before) * 1e3 for before, after in itertools.pairwise(marks)], len(detections.scores)
+        model.respond(image, found, settings).to_json()
+        marks.append(time.perf_counter())
+    return [(after - before) * 1e3 for before, after in itertools.pairwise(marks)], len(found)
 
 
 def _format(report: PipelineReport) -> str:

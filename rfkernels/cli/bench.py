@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", choices=("n", "s", "m", "l", "x"), default="n", help="pipeline: which YOLOv8 (default: n)"
     )
+    parser.add_argument(
+        "--task",
+        choices=("detect", "segment", "pose"),
+        default="detect",
+        help="pipeline: with masks or keypoints (default: detect)",
+    )
     parser.add_argument("--imgsz", type=int, default=640, help="pipeline: side of the network's input (default: 640)")
     parser.add_argument(
         "--model", type=Path, metavar="MODEL", help="pipeline: a model of yours; no peers are timed then"
@@ -60,6 +66,7 @@ def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], No
         precision=arguments.precision,
         scale=arguments.scale,
         image_size=arguments.imgsz,
+        task=arguments.task,
         model_path=arguments.model,
         as_json=arguments.json,
         on_progress=on_progress,

@@ -328,7 +328,8 @@ def boxes_on_grid(found: Detections, placement: Placement, grid: MaskGrid, image
     scale_x = placement.scale_x * crop.width / grid.resized_width
     scale_y = placement.scale_y * crop.height / grid.resized_height
     pads = np.array([placement.left, placement.top] * 2, np.float32)
-    boxes: NDArray[np.float32] = (found.network_boxes - pads) / np.array([scale_x, scale_y] * 2, np.float32)
+    boxes: NDArray[np.float32] = found.network_boxes - pads
+    boxes /= np.array([scale_x, scale_y] * 2, np.float32)
     boxes += np.array([grid.left, grid.top] * 2, np.float32)
     np.clip(boxes, np.float32(0), np.array([grid.width, grid.height] * 2, np.float32), out=boxes)
     if (grid.height, grid.width) == (image.height, image.width):

@@ -17,7 +17,7 @@ from rfkernels.tasks.object_detection import ObjectDetectionModel
 
 Model: TypeAlias = ObjectDetectionModel | InstanceSegmentationModel | KeypointDetectionModel | ClassificationModel
 # By the task that a model's metadata name.
-_MODELS: dict[str, type[Model]] = {
+MODELS: dict[str, type[Model]] = {
     "object-detection": ObjectDetectionModel,
     "instance-segmentation": InstanceSegmentationModel,
     "keypoint-detection": KeypointDetectionModel,
@@ -64,4 +64,4 @@ def load(
         bfloat16_ports=True,
         sparse_outputs=BOX_OUTPUTS if has_boxes else (),
     )
-    return _MODELS[metadata.task](OpenVINOEngine(path, options), metadata, convention)
+    return MODELS[metadata.task](OpenVINOEngine(path, options), metadata, convention)
