@@ -11,8 +11,9 @@ from rfkernels.models.yolov8.network import Network
 from weight_files import ABSENT, TorchFile, module, safetensors_bytes, whole_model
 
 from rfkernels.builder import BuildOptions, build, read_checkpoint
-from rfkernels.errors import CheckpointError, InvalidArgumentError
-from rfkernels.model_metadata import Preprocessing, read_model_metadata
+from rfkernels.cli.main import main
+from rfkernels.errors import CheckpointError, InvalidArgumentError, ModelFileError
+from rfkernels.model_metadata import Keypoints, ModelMetadata, Preprocessing, read_model_metadata
 
 NETWORKS = {
     "segment": Network("segment", "n", 2),
@@ -259,7 +260,11 @@ UPSAMPLE, MATRIX = "model.22.proto.upsample", "model.9.linear"
         ("classify", attribute(MATRIX, transB=0), r"model\.9\.linear is not there"),
         ("classify", operator("model.9.means.pool", "GlobalMaxPool"), r"model\.9\.linear reads .*Flatten"),
         ("classify", attribute("model.9.means", axis=2), r"model\.9\.linear reads 'model\.9\.means'"),
-        ("classify", source("model.9.means.pool", "model.9.conv.conv"), r"model\.9\.linear reads Flatten of Global"),
+        (
+            "classify",
+            source("model.9.means.pool", "model.9.conv.conv"),
+            r"model\.9\.linear reads convolution model\.9\.conv\.conv",
+        ),
     ],
 )
 def test_graphs_of_the_same_weights_that_are_other_networks(task, change, reason, weights_of_task, tmp_path):
@@ -389,3 +394,50 @@ def test_names_in_an_onnx_file_are_the_text_of_a_dict(text, names, weights_of_ta
             read_checkpoint(path)
     else:
         assert read_checkpoint(path).keypoint_names == names
+
+
+def test_the_command_line_names_keypoints(weights_of_task, tmp_path, capsys):
+    weights, model = tmp_path / "a.safetensors", tmp_path / "model.onnx"
+    weights.write_bytes(safetensors_bytes(weights_of_task["pose"]))
+    arguments = ["build", str(weights), "-o", str(model), "--imgsz", "64", "--names", "cat,dog"]
+    keypoints = ["--keypoint-shape", "4x2", "--keypoint-names", ",".join(NAMES), "--skeleton", "0-1,2-3"]
+    assert main([*arguments, *keypoints]) == 0
+    assert "yolov8n for keypoint-detection, 2 classes" in capsys.readouterr().out
+    skeleton = ((0, 1), (2, 3))
+    assert read_model_metadata(model).keypoints == Keypoints(4, 2, (tuple(NAMES),) * 2, (skeleton,) * 2)
+    for option, text in (("--keypoint-shape", "4"), ("--keypoint-shape", "axb"), ("--skeleton", "0-1-2")):
+        assert main([*arguments, option, text]) != 0
+        assert f"{option} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("count", 0),
+        ("values", 4),
+        ("names", [["a"]]),
+        ("names", [["a"] * 5, ["b"]]),
+        ("names", [[], ["b"]]),
+        ("names", ["a", "b"]),
+        ("skeletons", [[]]),
+        ("skeletons", [[[0, 2]], []]),
+        ("skeletons", [[[0, 0]], []]),
+        ("skeletons", [[[0]], []]),
+        ("skeletons", [["01"], []]),
+        ("more", 1),
+    ],
+)
+def test_metadata_of_keypoints_that_no_build_writes(field, value, weights_of_task, tmp_path):
+    built_keypoints(tmp_path, weights_of_task["pose"], keypoint_names={0: ["a", "b"], 1: ["c"]})
+    document = read_model_metadata(tmp_path / "model.onnx").to_dict()
+    assert ModelMetadata.from_json(json.dumps(document)).keypoints.names == (("a", "b"), ("c",))
+    document["keypoints"][field] = value
+    with pytest.raises(ModelFileError, match=rf"keypoints: .*{field}"):
+        ModelMetadata.from_json(json.dumps(document))
+    del document["keypoints"]
+    with pytest.raises(ModelFileError, match="keypoints is missing"):
+        ModelMetadata.from_json(json.dumps(document))
+    document["task"] = "classification"
+    document["output_format"] = "decoded"
+    with pytest.raises(ModelFileError, match="output_format"):
+        ModelMetadata.from_json(json.dumps(document))
