@@ -93,8 +93,10 @@ def described_keypoints(
     return Keypoints(count, values, tuple(names_of_classes), tuple(skeletons))
 
 
-def _for_classes(given: PerClass[_Value] | None, class_count: int, default: _Value, what: str) -> list[_Value]:
-    if isinstance(given, dict):
+def _for_classes(
+    given: _Value | Mapping[int, _Value] | None, class_count: int, default: _Value, what: str
+) -> list[_Value]:
+    if isinstance(given, Mapping):
         if unknown := [class_id for class_id in given if class_id >= class_count]:
             raise CheckpointError(f"{what}: got class {unknown[0]}, the head has {class_count} classes")
         return [given.get(class_id, default) for class_id in range(class_count)]
