@@ -437,7 +437,7 @@ def test_metadata_of_keypoints_that_no_build_writes(field, value, weights_of_tas
     del document["keypoints"]
     with pytest.raises(ModelFileError, match="keypoints is missing"):
         ModelMetadata.from_json(json.dumps(document))
-    document["task"] = "classification"
+    document["task"] = "instance-segmentation"
     document["output_format"] = "decoded"
     with pytest.raises(ModelFileError, match="output_format"):
         ModelMetadata.from_json(json.dumps(document))

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from rfkernels import schema
-from rfkernels.cli.infer import _print_table
 from rfkernels.cli.main import main
+from rfkernels.cli.response_table import print_table
 from rfkernels.model_metadata import Preprocessing, read_model_metadata
 from rfkernels.tasks import loading
 
@@ -305,7 +305,7 @@ def test_a_table_shows_names_as_they_are_and_cuts_no_figure(capsys, monkeypatch)
     response = schema.ObjectDetectionInferenceResponse(
         image=schema.InferenceResponseImage(width=1, height=1), predictions=predictions
     )
-    _print_table(["[bold]photo.png"], [response])
+    print_table(["[bold]photo.png"], [response])
     printed = capsys.readouterr().out
     assert "\\[b]:cat:" in printed
     assert "\x1b" not in printed
