@@ -1,4 +1,4 @@
-# make demo     the shipped model on the shipped picture
+# make demo     the shipped models, one for each of three tasks, on the shipped picture
 # make test     the tests of this machine: C++ under sanitizers, then pytest
 # make parity   the comparisons with OpenCV, torchvision, ultralytics and inference-models, in an environment of their own (about 7 GB)
 # make fuzz     the checkpoint reader and the image door under a fuzzer, a minute each
@@ -18,7 +18,7 @@ NATIVE_SOURCES := CMakeLists.txt $(shell find csrc -type f)
 PACKAGE_SOURCES := pyproject.toml README.md LICENSE $(NATIVE_SOURCES) \
     $(shell find rfkernels models benchmarks -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
 TEST_SOURCES := $(shell find tests/csrc -type f)
-DEMO_WEIGHTS := models/demo/yolov8n-shapes-320.safetensors
+DEMO_MODELS := $(addprefix build/demo/,$(addsuffix .onnx,yolov8n-shapes-320 yolov8n-seg-shapes-320 yolov8n-pose-shapes-320))
 
 .DELETE_ON_ERROR:
 # The targets share one environment: two pips at once would break it.
@@ -69,12 +69,14 @@ $(VENV)/lint-tools: $(VENV)/made $(PACKAGE_SOURCES)
 	@$(WITH_HEADERS) $(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation ".[build,test,lint]"
 	@touch $(VENV)/package $(VENV)/test-tools $@
 
-build/demo/yolov8n-shapes-320.onnx: $(DEMO_WEIGHTS) $(VENV)/package
+build/demo/%.onnx: models/demo/%.safetensors $(VENV)/package
 	@mkdir -p $(@D)
 	@$(VENV)/bin/rfkernels build $< --output $@
 
-demo: build/demo/yolov8n-shapes-320.onnx
-	@$(VENV)/bin/rfkernels infer $< models/demo/shapes.jpg --output build/demo/shapes-annotated.png
+demo: $(DEMO_MODELS)
+	@$(VENV)/bin/rfkernels infer build/demo/yolov8n-shapes-320.onnx models/demo/shapes.jpg --output build/demo/shapes-boxes.png
+	@$(VENV)/bin/rfkernels infer build/demo/yolov8n-seg-shapes-320.onnx models/demo/shapes.jpg --output build/demo/shapes-masks.png --format table
+	@$(VENV)/bin/rfkernels infer build/demo/yolov8n-pose-shapes-320.onnx models/demo/shapes.jpg --output build/demo/shapes-keypoints.png --format table
 
 test: test-native test-python
 

@@ -119,30 +119,43 @@ def mean_average_precision(
     model: Yolov8, pictures: Sequence[Picture], precision: torch.dtype = torch.float32
 ) -> dict[str, dict[str, Any]]:
     """For each of `kinds_of`: {"map50_95", "map50", "map75", "map50_by_class": {name: ...}} on labelled pictures."""
-    truth = COCO()
-    truth.dataset = {
+    truth = labels_of(pictures)
+    return {
+        kind: precision_of(truth, results, kind) for kind, results in detections(model, pictures, precision).items()
+    }
+
+
+def labels_of(pictures: Sequence[Picture]) -> COCO:
+    """The labels of pictures, in their order, for `precision_of`."""
+    labels = COCO()
+    labels.dataset = {
         "info": {},
         "images": [{"id": index, "width": 320, "height": 320} for index in range(len(pictures))],
         "categories": [{"id": index, "name": name} for index, name in enumerate(shapes.CLASS_NAMES)],
         "annotations": _annotations(pictures),
     }
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth.createIndex()
-        return {
-            kind: precision_of(truth, results, kind) for kind, results in detections(model, pictures, precision).items()
-        }
+        labels.createIndex()
+    return labels
 
 
 def precision_of(truth: COCO, results: list[dict[str, Any]], kind: Kind) -> dict[str, Any]:
-    """The figures of one kind, by pycocotools."""
+    """The figures of one kind, by pycocotools.
+
+    Args:
+        truth: from `labels_of`.
+        results: COCO's, `image_id` counting the pictures.
+        kind: "bbox", "segm" or "keypoints", and what the results have.
+    """
     if not results:
         return {"map50_95": 0.0, "map50": 0.0, "map75": 0.0, "map50_by_class": dict.fromkeys(shapes.CLASS_NAMES, 0.0)}
-    evaluation = COCOeval(truth, truth.loadRes(results), kind)
-    if kind == "keypoints":
-        evaluation.params.kpt_oks_sigmas = np.full(len(shapes.KEYPOINT_NAMES), KEYPOINT_SIGMA)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth, truth.loadRes(results), kind)
+        if kind == "keypoints":
+            evaluation.params.kpt_oks_sigmas = np.full(len(shapes.KEYPOINT_NAMES), KEYPOINT_SIGMA)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
     # precision: [IoU thresholds, recalls, classes, areas, detections]; the first threshold is 0.5, area 0 is "all".
     by_class = evaluation.eval["precision"][0, :, :, 0, -1].mean(axis=0)
     return {
