@@ -20,10 +20,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from rfkernels.models.yolov8.network import Task
+from rfkernels.models.yolov8.network import TASK_NAMES, Task
 
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import load_image
+from rfkernels.model_metadata import ModelMetadata
 from rfkernels.tasks.detector import DetectionSettings, Detector
 from rfkernels.tasks.loading import load
 
@@ -47,6 +48,8 @@ _STAGES = (
     "response",
 )
 _ENGINE_STAGES = ("engine", "engine: boxes")
+
+_TASKS = {name: task for task, name in TASK_NAMES.items()}
 
 AnyDetector: TypeAlias = Detector[Any, Any, Any, Any]
 Runner = Callable[[NDArray[np.uint8]], object]
@@ -120,7 +123,7 @@ def run_pipeline(
         if not isinstance(model, Detector):
             raise InvalidArgumentError(f"model: {model_path.name} is one for {model.metadata.task}, which has no boxes")
         report = PipelineReport(model_path.stem, dict(model.engine.description), 0.0, 0)
-        peers = _make_peers(weights, threads, model.engine.description["precision"], report)
+        peers = _make_peers(weights, model.metadata, threads, model.engine.description["precision"], report)
         _measure(model, peers, images, repeats, report, on_progress=on_progress)
     return json.dumps(asdict(report), indent=2) if as_json else _format(report)
 
@@ -137,20 +140,28 @@ def make_images(count: int) -> list[NDArray[np.uint8]]:
     return images
 
 
-def _make_peers(weights: Path | None, threads: int, precision: str, report: PipelineReport) -> dict[str, Runner]:
+def _make_peers(
+    weights: Path | None, metadata: ModelMetadata, threads: int, precision: str, report: PipelineReport
+) -> dict[str, Runner]:
     from rfkernels.benchmarks.peers import inference_models_onnx, ultralytics_openvino
 
     peers: dict[str, Runner] = {}
     # In offline mode inference-models insists on being imported before ultralytics.
     if weights is not None and inference_models_onnx.available():
-        peers["inference-models onnx fp32"] = inference_models_onnx.make_runner(weights, threads)
+        peers["inference-models onnx fp32"] = inference_models_onnx.make_runner(
+            weights,
+            threads,
+            class_names=metadata.class_names,
+            task=metadata.task,
+            keypoint_names=metadata.keypoints.names[0] if metadata.keypoints else (),
+        )
     else:
         report.missing_peers.append("inference-models onnx")
     if weights is not None and ultralytics_openvino.available():
         # Left alone, its OpenVINO computes in bf16 exactly where ours does.
         peer_precision = "fp32" if precision == "fp32" else "default"
         peers[f"ultralytics openvino {precision}"] = ultralytics_openvino.make_runner(
-            weights, threads, precision=peer_precision, confidence=0.4, iou_threshold=0.3
+            weights, threads, task=_TASKS[metadata.task], precision=peer_precision, confidence=0.4, iou_threshold=0.3
         )
     else:
         report.missing_peers.append("ultralytics openvino")

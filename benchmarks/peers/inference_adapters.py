@@ -6,7 +6,6 @@ that they need.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -83,7 +82,12 @@ class PeerResponder:
         return Outputs(self.model.forward(prepared), metadata)
 
     def response(self, outputs: Outputs, **options: Any) -> dict[str, Any]:
-        """The response as JSON has it.
+        """The response as JSON has it; options as those of `entity`."""
+        document: dict[str, Any] = self.entity(outputs, **options).model_dump(by_alias=True, exclude_none=True)
+        return document
+
+    def entity(self, outputs: Outputs, **options: Any) -> Any:
+        """The response, an object of the server's entities.
 
         Args:
             options: fields of the request, for instance `confidence` and `response_mask_format`; the peer wants
@@ -104,8 +108,7 @@ class PeerResponder:
             (response,) = self._adapters["prepare_classification_response"](
                 found, outputs.metadata, self.model.class_names, options["confidence"]
             )
-        document: dict[str, Any] = response.model_dump(by_alias=True, exclude_none=True)
-        return document
+        return response
 
 
 def _copied(predictions: Any) -> Any:
@@ -125,7 +128,7 @@ def _adapters() -> dict[str, Any]:
     # Annotations name types of the whole server.
     code = compile(tree, str(path), "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True)
     namespace: dict[str, Any] = {"__name__": "inference.core.models.inference_models_adapters"}
-    exec(code, namespace)  # noqa: S102 - the installed peer's own code
+    exec(code, namespace)
     wanted: Sequence[str] = (*_METHODS, *_FUNCTIONS, *_CONSTANTS)
     missing = [name for name in wanted if name not in namespace]
     if missing:
@@ -139,15 +142,13 @@ def _chosen(node: ast.stmt) -> ast.stmt | None:
         return node if node.names[0].name.split(".")[0] in _LIBRARIES else None
     if isinstance(node, ast.ImportFrom):
         module = str(node.module)
-        return node if module in _SERVER_MODULES or module.split(".")[0] in _LIBRARIES else None
+        return node if module in _SERVER_MODULES or module.split(".", maxsplit=1)[0] in _LIBRARIES else None
     if isinstance(node, ast.FunctionDef):
         return node if node.name in _FUNCTIONS else None
     if isinstance(node, ast.Assign):
         return node if isinstance(node.targets[0], ast.Name) and node.targets[0].id in _CONSTANTS else None
     if isinstance(node, ast.ClassDef) and node.name in _METHODS:
-        methods = [
-            part for part in node.body if isinstance(part, ast.FunctionDef) and part.name in _METHODS[node.name]
-        ]
+        methods = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name in _METHODS[node.name]]
         node.bases, node.body = [], list[ast.stmt](methods)
         return node
     return None

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rfkernels.benchmarks.peers import inference_entities
+from rfkernels.benchmarks.peers.inference_adapters import PeerResponder
 from rfkernels.benchmarks.peers.inference_models_package import load_package, make_package
 from rfkernels.benchmarks.peers.weights import decoded_onnx, silence_peers
 
@@ -26,6 +27,9 @@ def make_runner(
     weights: Path,
     threads: int,
     *,
+    class_names: Sequence[str],
+    task: str = "object-detection",
+    keypoint_names: Sequence[str] = (),
     confidence: float = 0.4,
     iou_threshold: float = 0.3,
     max_detections: int = 300,
@@ -36,6 +40,9 @@ def make_runner(
     Args:
         weights: a .pt of ultralytics, a .safetensors (`benchmarks.peers.weights`) or an .onnx with the decoded output.
         threads: for ONNX Runtime and for torch.
+        class_names: one per class, in order.
+        task: "object-detection", "instance-segmentation" (outlines) or "keypoint-detection".
+        keypoint_names: of every class, for keypoint detection.
     """
     silence_peers()
     # In offline mode inference-models insists on being imported before ultralytics.
@@ -48,20 +55,26 @@ def make_runner(
         onnx_path = decoded_onnx(weights, Path(folder))
         graph = onnx.load(onnx_path).graph
         height, width = (dimension.dim_value for dimension in graph.input[0].type.tensor_type.shape.dim[2:])
-        class_count = graph.output[0].type.tensor_type.shape.dim[1].dim_value - 4
-        names = [f"class {index}" for index in range(class_count)]
-        package = make_package(Path(folder) / "package", onnx_path, names, (height, width))
+        package = make_package(
+            Path(folder) / "package",
+            onnx_path,
+            class_names,
+            (height, width),
+            task=task,
+            keypoint_names=[keypoint_names] * len(class_names) if keypoint_names else None,
+        )
         model = load_package(package, threads)
+    options = {"confidence": confidence, "iou_threshold": iou_threshold, "max_detections": max_detections}
+    if task != "object-detection":
+        responder = PeerResponder(model)
+        return lambda image: responder.entity(responder.run(image), **options).model_dump_json(
+            by_alias=True, exclude_none=True
+        )
     entities = inference_entities.responses_module()
-
-    def run(image: np.ndarray) -> str:
-        options = {"confidence": confidence, "iou_threshold": iou_threshold, "max_detections": max_detections}
-        return _response(entities, model(image, **options)[0], names, image)
-
-    return run
+    return lambda image: _response(entities, model(image, **options)[0], class_names, image)
 
 
-def _response(entities: Any, detections: Any, names: list[str], image: np.ndarray) -> str:
+def _response(entities: Any, detections: Any, names: Sequence[str], image: np.ndarray) -> str:
     corners, scores, class_ids = (
         tensor.numpy().tolist() for tensor in (detections.xyxy, detections.confidence, detections.class_id)
     )

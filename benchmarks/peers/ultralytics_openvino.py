@@ -22,16 +22,19 @@ def make_runner(
     weights: Path,
     threads: int,
     *,
+    task: str = "detect",
     precision: str = "default",
     confidence: float = 0.25,
     iou_threshold: float = 0.7,
     max_detections: int = 300,
 ) -> Callable[[np.ndarray], Any]:
-    """A function from a uint8 BGR [h, w, 3] image to ultralytics' `Results`, its boxes computed.
+    """A function from a uint8 BGR [h, w, 3] image to ultralytics' `Results`, its boxes computed, and of a segmentation
+    network its outlines.
 
     Args:
         weights: a .pt of ultralytics or a .safetensors (`benchmarks.peers.weights`).
         threads: for OpenVINO and for torch, which does the suppression.
+        task: "detect", "segment" or "pose".
         precision: "default" is what a user of ultralytics gets: bf16 where the CPU has it. "fp32" adds the one setting
             for which ultralytics has no option of its own.
     """
@@ -54,10 +57,17 @@ def make_runner(
         "save": False,
     }
     with tempfile.TemporaryDirectory(prefix="rfkernels-peer-") as folder:
-        model = YOLO(openvino_folder(weights, Path(folder)), task="detect", verbose=False)
+        model = YOLO(openvino_folder(weights, Path(folder)), task=task, verbose=False)
         with _compiled_with(settings):  # The first picture loads the backend; the files are not needed after it.
             model.predict(np.zeros((64, 64, 3), np.uint8), **arguments)
-    return lambda image: model.predict(image, **arguments)[0]
+
+    def run(image: np.ndarray) -> Any:
+        result = model.predict(image, **arguments)[0]
+        if result.masks is not None:
+            _ = result.masks.xy  # computed when it is asked for
+        return result
+
+    return run
 
 
 @contextmanager
