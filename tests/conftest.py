@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,3 +41,35 @@ def small_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = ["circle", "square", "star"]
     folder = tmp_path_factory.mktemp("small-model")
     return make_random_model(folder, "n", names, (64, 96), noise, wanted_detections=8)[1]
+
+
+@pytest.fixture(scope="session")
+def small_segmentation_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YOLOv8n-seg of three classes and random weights, 64 x 96; beside it its .safetensors."""
+    return _small_model(tmp_path_factory, "instance-segmentation")
+
+
+@pytest.fixture(scope="session")
+def small_keypoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YOLOv8n-pose of three classes, 5 keypoints with confidences and random weights, 64 x 96."""
+    names = {"0": list("abcde"), "1": list("fgh"), "2": list("ijklm")}
+    skeleton = {"0": [[0, 1], [1, 4]], "1": [[2, 0]]}
+    return _small_model(
+        tmp_path_factory, "keypoint-detection", keypoint_shape=(5, 3), kpt_names=names, skeleton=skeleton
+    )
+
+
+@pytest.fixture(scope="session")
+def small_classification_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YOLOv8n-cls of three classes and random weights, 64 x 96."""
+    return _small_model(tmp_path_factory, "classification")
+
+
+def _small_model(factory: pytest.TempPathFactory, task: str, **options: Any) -> Path:
+    from small_networks import write_small_network
+
+    from rfkernels.builder import build
+
+    weights = factory.mktemp(task) / "small.safetensors"
+    write_small_network(weights, task, **options)
+    return build(weights, weights.with_suffix(".onnx")).output_path

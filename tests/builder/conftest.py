@@ -1,11 +1,9 @@
-import importlib
 import resource
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from plain_yolov8 import live_weights
 
 from rfkernels.builder import BuildOptions, build
 from rfkernels.errors import CheckpointError
@@ -17,8 +15,7 @@ SECONDS, MEGABYTES = 20, 400
 @pytest.fixture(scope="session")
 def detector_weights():
     """Weights of a YOLOv8n with 3 classes whose signal lives, rounded to what float16 can hold."""
-    sys.path.append(str(Path(__file__).parent.parent / "models"))
-    weights = importlib.import_module("plain_yolov8").live_weights("n", 3, seed=0)
+    weights = live_weights("n", 3, seed=0)
     return {key: values.astype(np.float16).astype(np.float32) for key, values in weights.items()}
 
 
