@@ -61,7 +61,7 @@ def small_keypoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_classification_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A YOLOv8n-cls of three classes and random weights, 64 x 96."""
+    """A YOLOv8n-cls of three classes and random weights, 64 x 64."""
     return _small_model(tmp_path_factory, "classification")
 
 

@@ -28,11 +28,16 @@ def run(model_path, image, convention, *, placement=None, size=SIZE):
     if placement is None:
         whole = preprocess.Rectangle(0, 0, image.shape[1], image.shape[0])
         placement = preprocess.plan_letterbox(whole, *size, rounding)
+    prepared = preprocess.preprocess([image], [placement], size=size, swap_channels=True)
+    return Run(run_prepared(model_path, prepared), placement, image.shape[:2], convention)
+
+
+def run_prepared(model_path, prepared):
+    """The outputs of a picture [1, 3, h, w] by name."""
     engine = OpenVINOEngine(model_path, OpenVINOOptions(precision="fp32", cache_directory=False))
     with engine.session() as session:
-        session.inputs["images"][...] = preprocess.preprocess([image], [placement], size=size, swap_channels=True)
-        outputs = {name: value.copy() for name, value in session.run().items()}
-    return Run(outputs, placement, image.shape[:2], convention)
+        session.inputs["images"][...] = prepared
+        return {name: value.copy() for name, value in session.run().items()}
 
 
 def detections(ran, *, confidence, iou_threshold, max_detections=300):
