@@ -21,7 +21,7 @@ _BRANCHES = {"detect": {}, "segment": {"cv4": "coefficients"}, "pose": {"cv4": "
 
 
 def write_small_network(path, task, *, keypoint_shape=None, seed=0, **metadata):
-    """A YOLOv8n of three classes for 64 x 96 pixels (a classifier: 64 x 64) that finds some dozens of small and large things in noise.
+    """A YOLOv8n of three classes for 64 x 96 pixels (a classifier: 64 x 64) that finds dozens of things in noise.
 
     keypoint_shape: of a pose network. metadata: further entries of the file, by name.
     """

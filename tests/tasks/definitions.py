@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,9 +87,10 @@ def joined(contours):
     if len(contours) == 1:
         return contours[0]
     leaves, entries = [], [0]
-    for here, there in zip(contours, contours[1:], strict=False):
+    for here, there in itertools.pairwise(contours):
         pairs = [(i, j) for i in range(len(here)) for j in range(len(there))]
-        leave, entry = min(pairs, key=lambda pair: sum((a - b) ** 2 for a, b in zip(here[pair[0]], there[pair[1]])))
+        apart = [(here[i][0] - there[j][0]) ** 2 + (here[i][1] - there[j][1]) ** 2 for i, j in pairs]
+        leave, entry = pairs[apart.index(min(apart))]
         leaves.append(leave)
         entries.append(entry)
 

@@ -301,9 +301,7 @@ def test_request_options(model, noise):
 @pytest.mark.parametrize("response_mask_format", ["polygon", "rle"])
 def test_nothing_found_is_an_empty_answer(model, noise, response_mask_format):
     for convention in ("v2", "ultralytics"):
-        response = model.infer(
-            noise, confidence=1.0, convention=convention, response_mask_format=response_mask_format
-        )
+        response = model.infer(noise, confidence=1.0, convention=convention, response_mask_format=response_mask_format)
         assert response.predictions == []
         assert '"predictions":[]' in response.to_json()
 

@@ -68,9 +68,7 @@ def assert_keypoints_are(response, found, expected, names):
 @pytest.mark.parametrize("convention", ["v2", "ultralytics"])
 @pytest.mark.parametrize("keypoint_confidence", [0.0, 0.4])
 @pytest.mark.parametrize(("height", "width"), [(61, 97), (64, 96), (1, 1), (333, 40), (7, 400)])
-def test_infer_equals_the_definitions(
-    model, small_keypoint_path, rng, convention, keypoint_confidence, height, width
-):
+def test_infer_equals_the_definitions(model, small_keypoint_path, rng, convention, keypoint_confidence, height, width):
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     response = model.infer(image, convention=convention, keypoint_confidence=keypoint_confidence, **THRESHOLDS)
     ran = definitions.run(small_keypoint_path, image, convention)
