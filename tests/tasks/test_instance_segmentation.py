@@ -245,27 +245,49 @@ def test_without_the_permission_modes_have_no_effect(model, noise):
             assert response.mask_metadata is None
 
 
-def test_a_static_crop_moves_masks_and_boxes(small_segmentation_path, tmp_path, noise):
+@pytest.mark.parametrize("convention", ["v2", "ultralytics"])
+def test_a_static_crop_moves_masks_and_boxes(small_segmentation_path, tmp_path, noise, convention):
     crop = (10.0, 90.0, 25.0, 75.0)
     cropped = build_variant(small_segmentation_path, tmp_path, preprocessing=Preprocessing(static_crop=crop))
     x_min, x_max, y_min, y_max = crop
     rectangle = preprocess_definition.plan_static_crop(61, 97, x_min=x_min, x_max=x_max, y_min=y_min, y_max=y_max)
+    rounding = "truncate" if convention == "v2" else "half_to_even"
+    placement = preprocess_definition.plan_letterbox(rectangle, *definitions.SIZE, rounding)
+    ran = definitions.run(small_segmentation_path, noise, convention, placement=placement)
+    found = definitions.detections(ran, **THRESHOLDS)
+    masks = definitions.masks_of(ran, found, native=False)
+    kept = np.arange(len(masks)) if convention == "v2" else np.flatnonzero(masks.any(axis=(1, 2)))
+    response = cropped.infer(noise, convention=convention, **THRESHOLDS)
+    np.testing.assert_allclose(corners(response), found.boxes[kept], rtol=0, atol=1e-3)
+    assert len(kept) > 5
+    for points, index in zip(outlines(response), kept, strict=True):
+        expected = definitions.outline(ran, masks[index])
+        np.testing.assert_allclose(np.reshape(points, (-1, 2)), expected, rtol=0, atol=1e-4)
+    if convention == "v2":
+        response = cropped.infer(noise, response_mask_format="rle", **THRESHOLDS)
+        assert [p.rle["counts"] for p in response.predictions] == list(map(mask_definition.rle, masks))
+
+
+def test_a_static_crop_on_the_reduced_grid(small_segmentation_path, tmp_path, noise):
+    crop = (10.0, 90.0, 25.0, 75.0)
+    cropped = build_variant(small_segmentation_path, tmp_path, preprocessing=Preprocessing(static_crop=crop))
+    rectangle = preprocess_definition.plan_static_crop(61, 97, x_min=10, x_max=90, y_min=25, y_max=75)
     placement = preprocess_definition.plan_letterbox(rectangle, *definitions.SIZE, "truncate")
     ran = definitions.run(small_segmentation_path, noise, "v2", placement=placement)
     found = definitions.detections(ran, **THRESHOLDS)
-    masks = definitions.masks_of(ran, found, native=True)
-    response = cropped.infer(noise, response_mask_format="rle", **THRESHOLDS)
-    np.testing.assert_allclose(corners(response), found.boxes, rtol=0, atol=1e-3)
-    assert [prediction.rle["counts"] for prediction in response.predictions] == list(map(mask_definition.rle, masks))
-    assert masks.any()
-    for points, mask in zip(outlines(cropped.infer(noise, **THRESHOLDS)), masks, strict=True):
+    sizes = {"image_size": (61, 97), "network_size": definitions.SIZE, "prototype_size": (16, 24)}
+    grid = mask_definition.v2_grid(placement, **sizes, resolution_factor=0.0)
+    response = cropped.infer(noise, mask_decode_mode="fast", allow_reduced_mask_resolution=True, **THRESHOLDS)
+    assert (response.image.height, response.image.width) == grid.size
+    assert min(grid.offset) > 0
+    # From where the crop lies in the network's input to where it lies on the grid.
+    pads = np.array([placement.left, placement.top] * 2)
+    drawn = placement.scale_x * np.array([rectangle.width, rectangle.height] * 2)
+    expected = (found.network_boxes - pads) / drawn * ([*grid.resized[::-1]] * 2) + [*grid.offset[::-1]] * 2
+    np.testing.assert_allclose(corners(response), np.clip(expected, 0, [*grid.size[::-1]] * 2), rtol=0, atol=1e-3)
+    masks = definitions.masks_of(ran, found, native=True, factor=0.0)
+    for points, mask in zip(outlines(response), masks, strict=True):
         np.testing.assert_array_equal(np.reshape(points, (-1, 2)), definitions.outline(ran, mask))
-    # On the grid of the network's masks, boxes lie as the masks do.
-    reduced = cropped.infer(noise, mask_decode_mode="fast", allow_reduced_mask_resolution=True, **THRESHOLDS)
-    scale = [reduced.mask_metadata.scale_x, reduced.mask_metadata.scale_y] * 2
-    np.testing.assert_allclose(corners(reduced) * scale, found.boxes, rtol=0, atol=0.5 + 2 * max(scale))
-    grid = (reduced.image.height, reduced.image.width)
-    assert definitions.masks_of(ran, found, native=True, factor=0.0).shape[1:] == grid
 
 
 def test_what_ultralytics_cannot_do_is_refused(model, noise):
