@@ -76,6 +76,7 @@ def outline(ran, mask):
     points = np.array(joined([contour.tolist() for contour in contours]), np.float32)
     points -= np.array([placement.left, placement.top], np.float32)
     points /= np.array([placement.scale_x, placement.scale_y], np.float32)
+    points += np.array([placement.crop.x, placement.crop.y], np.float32)
     return np.clip(points, 0, np.array([width, height], np.float32))
 
 
