@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SCORE_TOLERANCE = 1e-4
+# Convention v2: two roundings may differ only where the unrounded edge lies this near to a tie, in pixels of the
+# picture.
+TIE_BAND = 0.01
+# Convention ultralytics: boxes are not rounded; in pixels of the network's input, divided by the scale for those of the
+# picture.
+BOX_TOLERANCE = 0.05
+
 
 @dataclass
 class Detected:
@@ -30,7 +38,14 @@ def of_response(response) -> Detected:
 
 
 def in_the_order_of(actual: Detected, expected: Detected, score_tolerance: float, picture: str) -> tuple[Detected, int]:
-    """`actual` sorted as `expected` is, and how many detections had to move for it.
+    """`actual` sorted as `expected` is, and how many detections had to move for it; see `places_of`."""
+    places = places_of(expected, actual, score_tolerance, picture)
+    moved = sum(place != index for index, place in enumerate(places))
+    return Detected(actual.boxes[places], actual.scores[places], actual.class_ids[places]), moved
+
+
+def places_of(expected: Detected, actual: Detected, score_tolerance: float, picture: str) -> list[int]:
+    """For each expected detection its place among the actual ones.
 
     Two scores nearer to each other than the two engines' difference may stand in either order; that is the only move
     allowed, so that afterwards everything is compared place by place.
@@ -54,8 +69,7 @@ def in_the_order_of(actual: Detected, expected: Detected, score_tolerance: float
                 f"in its place: class {actual.class_ids[index]}, score {actual.scores[index]}, "
                 f"box {actual.boxes[index].tolist()}"
             )
-    moved = sum(place != index for index, place in enumerate(places))
-    return Detected(actual.boxes[places], actual.scores[places], actual.class_ids[places]), moved
+    return places
 
 
 def unrounded_edges(prediction: np.ndarray, expected: Detected, placement, size: tuple[int, int]) -> np.ndarray:
@@ -65,20 +79,30 @@ def unrounded_edges(prediction: np.ndarray, expected: Detected, placement, size:
     Args:
         prediction: float32 [4 + class count, anchors] that `expected` was made from: a detection is found by its score
             and class.
-        placement: left, top, scale_x, scale_y of the picture in the network's input.
+        placement: crop, left, top, scale_x, scale_y of the picture in the network's input.
         size: (height, width) of the picture.
     """
-    centres, sizes = prediction[:2].T.astype(np.float64), prediction[2:4].T.astype(np.float64)
-    offset = np.array([placement.left, placement.top] * 2)
-    scale = np.array([placement.scale_x, placement.scale_y] * 2)
-    edges = (np.concatenate([centres - sizes / 2, centres + sizes / 2], 1) - offset) / scale
-    edges = np.clip(edges, 0, np.array([size[1], size[0]] * 2))
-    scores = prediction[4:]
+    edges, anchors = _edges(prediction, placement, size), anchors_of(prediction, expected, placement, size)
+    return edges[anchors].reshape(-1, 4)
+
+
+def anchors_of(prediction: np.ndarray, expected: Detected, placement, size: tuple[int, int]) -> list[int]:
+    """The anchor of each detection; arguments as those of `unrounded_edges`."""
+    edges, scores = _edges(prediction, placement, size), prediction[4:]
     found = []
     for score, class_id, box in zip(expected.scores, expected.class_ids, expected.boxes, strict=True):
         anchors = np.flatnonzero(scores[class_id] == score)
         assert len(anchors), (
             f"no anchor has the score {score} for class {class_id}: not the output that the peer's result came from"
         )
-        found.append(edges[anchors[np.abs(edges[anchors] - box).max(1).argmin()]])
-    return np.array(found).reshape(-1, 4)
+        found.append(int(anchors[np.abs(edges[anchors] - box).max(1).argmin()]))
+    return found
+
+
+def _edges(prediction: np.ndarray, placement, size: tuple[int, int]) -> np.ndarray:
+    """Of all anchors, in pixels of the picture: float64 [anchors, 4]."""
+    centres, sizes = prediction[:2].T.astype(np.float64), prediction[2:4].T.astype(np.float64)
+    offset = np.array([placement.left, placement.top] * 2)
+    scale = np.array([placement.scale_x, placement.scale_y] * 2)
+    edges = (np.concatenate([centres - sizes / 2, centres + sizes / 2], 1) - offset) / scale
+    return np.clip(edges + [placement.crop.x, placement.crop.y] * 2, 0, np.array([size[1], size[0]] * 2))

@@ -14,7 +14,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from comparison import Detected, in_the_order_of, of_response, unrounded_edges
+from comparison import (
+    BOX_TOLERANCE,
+    SCORE_TOLERANCE,
+    TIE_BAND,
+    Detected,
+    in_the_order_of,
+    of_response,
+    unrounded_edges,
+)
 from pictures import Picture, awkward_pictures, drawn_pictures
 from rescaled_weights import rescaled_yolov8, save_safetensors
 from rfkernels.benchmarks.peers.inference_models_package import load_package, make_package
@@ -39,13 +47,6 @@ SHARPEST = (
 # Fewest, wanted and most in a picture. A drawn picture has one to nine shapes, and the demo model finds those.
 DETECTIONS = {"demo": (1, 9, 300), "random": (20, 100, 300)}
 PAD_VALUE = 114
-SCORE_TOLERANCE = 1e-4
-# Convention v2: two roundings may differ only where the unrounded edge lies this near to a tie, in pixels of the
-# picture.
-TIE_BAND = 0.01
-# Convention ultralytics: boxes are not rounded; in pixels of the network's input, divided by the scale for those of the
-# picture.
-BOX_TOLERANCE = 0.05
 
 
 @dataclass
