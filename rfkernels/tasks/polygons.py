@@ -23,10 +23,9 @@ def merged(contours: Sequence[Contour]) -> Contour:
     first, last = _from(contours[0], joints[0][0]), _from(contours[-1], joints[-1][1])
     out, back = [first], [last]
     for contour, (_, entrance), (leaving, _) in zip(contours[1:-1], joints, joints[1:], strict=False):
-        # Where the walk would leave before it came, the contour is turned round and the numbers stay: what they name
-        # are then other points than the closest. So does ultralytics, and so do its users' polygons.
-        turned = contour if entrance <= leaving else contour[::-1]
-        walk, length = _from(turned, min(entrance, leaving)), abs(leaving - entrance)
+        # Where the walk would leave before it came, it goes round the contour the other way.
+        walk = _from(contour, entrance) if entrance <= leaving else _from(contour[::-1], len(contour) - 1 - entrance)
+        length = abs(leaving - entrance)
         out.append(walk[: length + 1])
         back.append(walk[length:])
     return np.concatenate([*out, *back[:1], *back[:0:-1]])
