@@ -15,6 +15,8 @@ SIZES = [
     ((9, 13), (64, 64)),  # smaller than the prototypes: antialiased
     ((1, 1), (32, 32)),
     ((16, 16), (64, 64)),  # of the size of the prototypes
+    ((96, 64), (64, 64)),  # as wide as the network's input, and higher
+    ((16, 33), (64, 64)),  # as high as the prototypes, and wider
     ((1, 200), (64, 64)),  # nothing is left between the paddings
     ((200, 3), (64, 64)),
 ]

@@ -113,7 +113,6 @@ Axis network_axis(const Side& side) {
 Axis native_axis(const Side& side, double gain, bool is_letterbox, int presampling) {
     const std::int64_t enlarged = side.prototype * presampling;
     Axis axis{0, enlarged, side.crop, side.crop_first, side.image};
-    if (enlarged == side.crop) return axis;
     if (is_letterbox) {
         axis.source_size = std::max<std::int64_t>(rounded(static_cast<double>(side.crop) * gain), 1);
         axis.source_first = rounded(static_cast<double>(enlarged - axis.source_size) / 2.0 - 0.1);
