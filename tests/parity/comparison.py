@@ -106,3 +106,14 @@ def _edges(prediction: np.ndarray, placement, size: tuple[int, int]) -> np.ndarr
     scale = np.array([placement.scale_x, placement.scale_y] * 2)
     edges = (np.concatenate([centres - sizes / 2, centres + sizes / 2], 1) - offset) / scale
     return np.clip(edges + [placement.crop.x, placement.crop.y] * 2, 0, np.array([size[1], size[0]] * 2))
+
+
+def apart_at_ties(actual: np.ndarray, expected: np.ndarray, unrounded: np.ndarray, name: str) -> int:
+    """How many of two sets of whole pixels differ: by one, and only where the unrounded value is at a tie."""
+    difference = np.abs(actual - expected)
+    from_tie = np.abs(unrounded - np.floor(unrounded) - 0.5)
+    unexplained = (difference > 0) & ((difference > 1) | (from_tie > TIE_BAND))
+    assert not unexplained.any(), (
+        f"{name}: {actual[unexplained]}, expected {expected[unexplained]}, unrounded {unrounded[unexplained]}"
+    )
+    return int((difference > 0).sum())

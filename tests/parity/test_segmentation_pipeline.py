@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from comparison import BOX_TOLERANCE, SCORE_TOLERANCE, TIE_BAND, Detected, places_of, unrounded_edges
+from comparison import BOX_TOLERANCE, SCORE_TOLERANCE, Detected, apart_at_ties, places_of, unrounded_edges
 from mask_comparison import THRESHOLD_BAND, MaskTally, Recorded
 from pictures import awkward_pictures, drawn_pictures
 from pipelines import Pipelines, detected_in, document_of, make_pipelines
@@ -75,7 +75,7 @@ def test_v2_equals_inference_models(pipelines, figure, request):
                 edges = unrounded_edges(
                     pipelines.boxes_and_scores(prediction), expected, placement, picture.pixels.shape[:2]
                 )
-                apart += assert_equal_but_for_ties(boxes, expected.boxes, edges, picture.name)
+                apart += apart_at_ties(boxes, expected.boxes, edges, picture.name)
             else:
                 assert_equal_on_grid(boxes, expected.boxes, theirs["image"], placement, picture)
             compare_masks(pipelines, picture, outputs, chosen | form, factor, (ours, theirs, places), tally)
@@ -91,15 +91,6 @@ def test_v2_equals_inference_models(pipelines, figure, request):
     for (form, factor), tally in zip(FORMS, tallies, strict=True):
         grid = ", on its own grid" if "allow_reduced_mask_resolution" in form else ""
         figure(f"    {form['response_mask_format']} at resolution factor {factor}{grid}: {tally}")
-
-
-def assert_equal_but_for_ties(actual, expected, edges, name) -> int:
-    """Whole pixels [n, 4] that may differ by one where the unrounded edge is at a tie; how many do."""
-    difference = np.abs(actual - expected)
-    from_tie = np.abs(edges - np.floor(edges) - 0.5)
-    unexplained = (difference > 0) & ((difference > 1) | (from_tie > TIE_BAND))
-    assert not unexplained.any(), f"{name}: {actual[unexplained]}, expected {expected[unexplained]}"
-    return int((difference > 0).sum())
 
 
 def assert_equal_on_grid(actual, expected, grid, placement, picture) -> None:
