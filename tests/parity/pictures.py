@@ -97,6 +97,12 @@ def awkward_pictures() -> list[Picture]:
     return originals + resized + cropped + mosaics
 
 
+def small_pictures(count: int) -> list[Picture]:
+    """Of the awkward pictures those of the fewest pixels, but for those that are a few pixels wide."""
+    wide_enough = [picture for picture in awkward_pictures() if min(picture.pixels.shape[:2]) >= 60]
+    return sorted(wide_enough, key=lambda picture: picture.pixels.size)[:count]
+
+
 def _mosaic(originals: list[Picture], first: int, height: int, width: int) -> np.ndarray:
     """Twelve photographs side by side, which have more in them to detect than one: uint8 [height, width, 3]."""
     pixels = np.empty((height, width, 3), np.uint8)

@@ -101,6 +101,8 @@ def make_pipelines(
     options = BuildOptions(
         preprocessing={"pad_value": PAD_VALUE} | (preprocessing or {}),
         keypoint_names=None if keypoint_names is None else dict(enumerate(keypoint_names)),
+        # What joins keypoints is in no number that is compared, and may not be said of fewer keypoints than there are.
+        skeleton=None if keypoint_names is None else [],
         multi_label=multi_label,
     )
     build(weights, model_path, options)
