@@ -22,9 +22,7 @@ def detector_weights():
 @pytest.fixture(scope="session")
 def weights_of_task():
     """By task: weights of a YOLOv8n with 2 classes whose signal lives; that for poses has 4 keypoints of 2 numbers."""
-    sys.path.append(str(Path(__file__).parent.parent / "models"))
-    made = importlib.import_module("plain_yolov8").live_weights
-    return {task: made("n", 2, 0, task, keypoint_channels=8) for task in ("segment", "pose", "classify")}
+    return {task: live_weights("n", 2, 0, task, keypoint_channels=8) for task in ("segment", "pose", "classify")}
 
 
 @pytest.fixture

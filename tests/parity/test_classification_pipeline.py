@@ -55,7 +55,10 @@ def test_v2_equals_inference_models(single_label, figure, request):
                 continue
             assert ours["image"] == theirs["image"]
             # Those that differ may stand elsewhere; all others are in the same order.
-            left = [[found for found in part["predictions"] if found["class_id"] not in different] for part in (ours, theirs)]
+            left = [
+                [found for found in part["predictions"] if found["class_id"] not in different]
+                for part in (ours, theirs)
+            ]
             assert left[0] == left[1], picture.name
             if theirs["predictions"][0]["class_id"] not in different:
                 assert (ours["top"], ours["confidence"]) == (theirs["top"], theirs["confidence"])

@@ -77,9 +77,7 @@ def test_v2_equals_inference_models(pipelines, figure, request):
                 # In one of the two a keypoint may be left out, which has the threshold's confidence but for the last
                 # digits.
                 near = set(np.flatnonzero(np.abs(confidences - threshold) <= SCORE_TOLERANCE).tolist())
-                both = [
-                    {point["class_id"]: point for point in points_of["keypoints"]} for points_of in (mine, peers)
-                ]
+                both = [{point["class_id"]: point for point in points_of["keypoints"]} for points_of in (mine, peers)]
                 assert set(both[0]) ^ set(both[1]) <= near, f"{picture.name}, object {index}"
                 unsure += len(set(both[0]) ^ set(both[1]))
                 common = sorted(set(both[0]) & set(both[1]))
