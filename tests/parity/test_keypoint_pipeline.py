@@ -90,12 +90,13 @@ def test_v2_equals_inference_models(pipelines, figure, request):
                 points, left_out = points + len(common), left_out + unrounded.shape[1] - len(common)
         compared, detections = compared + 1, detections + len(expected.scores)
     assert compared >= (20 if "demo" in request.node.callspec.params["pipelines"] else 6)
-    assert points > 0 and left_out > 0
+    assert points > 0
+    assert left_out > 0
     figure(
         f"keypoints v2, {request.node.callspec.params['pipelines']}: {compared} pictures, {detections} detections, "
         f"{points} keypoints as inference-models, {left_out} left out by both, {unsure} by one of them with a "
-        f"confidence within {SCORE_TOLERANCE} of the threshold; scores within {score_difference:.1e}, {apart} edges and "
-        f"coordinates one pixel apart at a tie, {moved} places swapped"
+        f"confidence within {SCORE_TOLERANCE} of the threshold; scores within {score_difference:.1e}, {apart} edges "
+        f"and coordinates one pixel apart at a tie, {moved} places swapped"
     )
 
 

@@ -83,7 +83,7 @@ def outline(ran, mask):
 def joined(contours):
     """Lists of points as one walk: out along each to where it is closest to the next, and back on the other sides.
 
-    As ultralytics answers, which turns a contour round that would be left before it was entered, and keeps the numbers.
+    As ultralytics answers, which goes round a contour the other way that would be left before it was entered.
     """
     if len(contours) == 1:
         return contours[0]
@@ -101,10 +101,11 @@ def joined(contours):
     out = stretch(contours[0], leaves[0], len(contours[0]))
     back = []
     for contour, entry, leave in zip(contours[1:-1], entries[1:], leaves[1:], strict=False):
-        turned = contour[::-1] if entry > leave else contour
-        begin, end = sorted((entry, leave))
-        out += stretch(turned, begin, end - begin)
-        back = stretch(turned, end, len(contour) - (end - begin)) + back
+        steps = abs(leave - entry)
+        turned = contour if entry <= leave else contour[::-1]
+        begin, end = (entry, leave) if entry <= leave else (len(contour) - 1 - entry, len(contour) - 1 - leave)
+        out += stretch(turned, begin, steps)
+        back = stretch(turned, end, len(contour) - steps) + back
     return out + stretch(contours[-1], entries[-1], len(contours[-1])) + back
 
 

@@ -56,12 +56,12 @@ def test_an_outline_that_would_be_left_before_it_is_entered_is_turned_round():
         *round_left,
         *[[5, 0], [7, 0]],
     ]
-    # Entered at its second and left at its first: turned round those are other points, as in ultralytics.
+    # Entered at its second and left at its first, which is the shorter way once it is turned round.
     assert walk_of(right, [[5, 0], [7, 0], [7, 2], [5, 2]], left) == [
         *round_right,
-        *[[5, 2], [7, 2]],
+        *[[7, 0], [5, 0]],
         *round_left,
-        *[[7, 2], [7, 0], [5, 0], [5, 2]],
+        *[[5, 0], [5, 2], [7, 2], [7, 0]],
     ]
 
 
