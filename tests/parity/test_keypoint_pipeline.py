@@ -21,6 +21,9 @@ from pipelines import Pipelines, detected_in, document_of, make_pipelines
 from rescaled_weights import rescaled_network, save_safetensors
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "models" / "demo" / "yolov8n-pose-shapes-320.safetensors"
+MODELS = ("demo", "random n 320, 3 classes, 17 keypoints")
+# ultralytics has no static crop.
+MODELS_OF_V2 = (*MODELS, "demo, cropped")
 STATIC_CROP = (10.0, 93.0, 4.0, 88.0)
 ALL_NAMES = ("top", "left", "right", "bottom", "centre")
 # The classes of the demo model as if some had fewer keypoints than the network gives.
@@ -28,7 +31,7 @@ NAMES = (ALL_NAMES, ALL_NAMES[:3], ALL_NAMES, ALL_NAMES[:1], ALL_NAMES[:4], ALL_
 KEYPOINT_THRESHOLDS = (0.0, 0.5)
 
 
-@pytest.fixture(scope="module", params=["demo", "demo, cropped", "random n 320, 3 classes, 17 keypoints"])
+@pytest.fixture(scope="module")
 def pipelines(request, tmp_path_factory) -> Pipelines:
     folder = tmp_path_factory.mktemp("keypoints")
     if request.param.startswith("demo"):
@@ -41,6 +44,7 @@ def pipelines(request, tmp_path_factory) -> Pipelines:
     return make_pipelines(weights, folder, small_pictures(12), (1, 8, 40), keypoint_names=names)
 
 
+@pytest.mark.parametrize("pipelines", MODELS_OF_V2, indirect=True, scope="module")
 def test_v2_equals_inference_models(pipelines, figure, request):
     compared = detections = moved = apart = points = left_out = unsure = 0
     score_difference = 0.0
@@ -108,9 +112,8 @@ def unrounded_keypoints(prediction, anchors, placement, class_count) -> np.ndarr
     return points
 
 
+@pytest.mark.parametrize("pipelines", MODELS, indirect=True, scope="module")
 def test_ultralytics_convention_equals_ultralytics(pipelines, figure, request):
-    if pipelines.metadata.preprocessing.static_crop is not None:
-        pytest.skip("ultralytics has no static crop")
     compared = detections = moved = points = 0
     score_difference = box_difference = point_difference = confidence_difference = 0.0
     assert pipelines.metadata.keypoints is not None

@@ -19,6 +19,9 @@ from ultralytics.utils import ops as ultralytics_ops
 from rfkernels import ops
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "models" / "demo" / "yolov8n-seg-shapes-320.safetensors"
+MODELS = ("demo", "random n 320, 7 classes")
+# ultralytics has no static crop.
+MODELS_OF_V2 = (*MODELS, "demo, cropped")
 STATIC_CROP = (10.0, 93.0, 4.0, 88.0)
 # What a request asks of the masks, and the peer's name of the resolution that follows from it.
 FORMS = (
@@ -40,7 +43,7 @@ FORMS = (
 GRID_BOX_TOLERANCE = 0.02
 
 
-@pytest.fixture(scope="module", params=["demo", "demo, cropped", "random n 320, 7 classes"])
+@pytest.fixture(scope="module")
 def pipelines(request, tmp_path_factory) -> Pipelines:
     folder = tmp_path_factory.mktemp("segmentation")
     if request.param.startswith("demo"):
@@ -50,6 +53,7 @@ def pipelines(request, tmp_path_factory) -> Pipelines:
     return make_pipelines(weights, folder, small_pictures(12), (1, 6, 30))
 
 
+@pytest.mark.parametrize("pipelines", MODELS_OF_V2, indirect=True, scope="module")
 def test_v2_equals_inference_models(pipelines, figure, request):
     compared = detections = moved = apart = 0
     score_difference = 0.0
@@ -141,9 +145,8 @@ def peer_masks(responder, outputs, thresholds, factor, shift) -> np.ndarray:
     return found.mask.numpy()
 
 
+@pytest.mark.parametrize("pipelines", MODELS, indirect=True, scope="module")
 def test_ultralytics_convention_equals_ultralytics(pipelines, figure, request):
-    if pipelines.metadata.preprocessing.static_crop is not None:
-        pytest.skip("ultralytics has no static crop")
     compared = detections = moved = joined = 0
     score_difference = box_difference = point_difference = 0.0
     outlines, run_lengths = MaskTally(), MaskTally()
