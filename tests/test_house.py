@@ -122,3 +122,11 @@ def test_python_started_in_a_clone_finds_the_installed_parts():
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [str(ROOT / room / "__init__.py") for room in ("rfkernels", "models", "benchmarks")]
+
+
+def test_no_two_files_of_tests_have_one_name():
+    # pytest imports those that are collected together by their names alone, and collects nothing where two are equal.
+    # `make test` leaves parity out, `make parity` the others.
+    parity = ROOT / "tests" / "parity"
+    names = [path.name for path in sorted((ROOT / "tests").rglob("test_*.py")) if parity not in path.parents]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
