@@ -52,6 +52,17 @@ def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[in
     return read
 
 
+def pair(name: str, value: Sequence[SupportsIndex]) -> tuple[int, int]:
+    """Two whole numbers."""
+    try:
+        numbers = tuple(value)
+    except TypeError:
+        numbers = ()
+    if len(numbers) != 2:
+        raise ValueError(f"{name} is {value!r}; give two whole numbers")
+    return whole_number(f"{name}[0]", numbers[0]), whole_number(f"{name}[1]", numbers[1])
+
+
 def as_int32(name: str, numbers: ArrayLike, of: str = "") -> NDArray[np.int32]:
     """An array that the native ops read.
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
 from rfkernels._native import MaskGrid
-from rfkernels.ops.arguments import pairs
+from rfkernels.ops.arguments import pair
 from rfkernels.ops.detection import Values
 
 MaskConvention = Literal["v2", "ultralytics", "ultralytics_native"]
@@ -81,8 +81,14 @@ def plan_mask_grid(
     """
     if convention not in MASK_CONVENTIONS:
         raise ValueError(f"convention is {convention!r}; give one of {', '.join(MASK_CONVENTIONS)}")
-    image, network, prototypes = pairs("sizes", (image_size, network_size, prototype_size))
-    return _native.plan_mask_grid(placement, image, network, prototypes, convention, resolution_factor)
+    return _native.plan_mask_grid(
+        placement,
+        pair("image_size", image_size),
+        pair("network_size", network_size),
+        pair("prototype_size", prototype_size),
+        convention,
+        resolution_factor,
+    )
 
 
 def masks_to_polygons(
@@ -151,6 +157,8 @@ def masks_to_dense_into(
     given = _floats("coefficients", coefficients), _floats("boxes", boxes)
     if out.dtype not in (np.bool_, np.uint8):
         raise ValueError(f"out has dtype {out.dtype}; give bool or uint8")
+    if not out.flags.c_contiguous:
+        raise ValueError("out is not contiguous; give memory whose rows follow each other")
     _native.masks_to_dense_into(out.view(np.uint8), prototypes, *given, grid)
 
 
@@ -184,8 +192,12 @@ def decode_rle(counts: str | bytes, size: Sequence[int]) -> NDArray[np.bool_]:
     Raises:
         ValueError: a damaged text, or one of another size.
     """
-    text = counts.decode("latin-1") if isinstance(counts, bytes) else counts
-    ((height, width),) = pairs("size", [tuple(size)])
+    if not isinstance(counts, str | bytes):
+        raise ValueError(f"counts is a {type(counts).__name__}; give the text that encode_rle or pycocotools writes")
+    if not counts.isascii():
+        raise ValueError("counts are damaged: they hold characters that are not ASCII")
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    height, width = pair("size", size)
     if not (height >= 1 and width >= 1 and height * width < 2**31):  # before memory is asked for
         raise ValueError(f"size is {list(size)}; give sides from 1, and less than 2^31 pixels")
     out = np.empty((height, width), np.bool_)
@@ -197,6 +209,8 @@ def _floats(name: str, values: ArrayLike) -> NDArray[np.float32]:
     given = np.asarray(values)
     if given.dtype != np.float32:
         raise ValueError(f"{name} has dtype {given.dtype}; give float32")
+    if given.ndim != 2:
+        raise ValueError(f"{name} has {given.ndim} axes; give 2")
     return np.require(given, np.float32, ("C_CONTIGUOUS", "ALIGNED"))
 
 

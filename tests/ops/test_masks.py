@@ -270,6 +270,10 @@ def test_memory_of_the_callers(rng):
         ops.masks_to_dense_into(np.empty((5, 61, 97), np.bool_), prototypes[None], coefficients, boxes, grid)
     with pytest.raises(ValueError, match="out has dtype float32"):
         ops.masks_to_dense_into(np.empty((5, 97, 61), np.float32), prototypes[None], coefficients, boxes, grid)
+    with pytest.raises(ValueError, match="out is not contiguous"):
+        ops.masks_to_dense_into(
+            np.empty((5, 97, 122), np.bool_)[:, :, ::2], prototypes[None], coefficients, boxes, grid
+        )
 
 
 class TestErrors:
@@ -292,6 +296,7 @@ class TestErrors:
             ({"coefficients": np.ones((2, 32))}, "coefficients has dtype float64; give float32"),
             ({"boxes": np.ones((2, 5), np.float32)}, "coefficients and boxes do not fit"),
             ({"boxes": np.ones((2, 4), np.int64)}, "boxes has dtype int64; give float32"),
+            ({"boxes": np.float32(1)}, "boxes has 0 axes; give 2"),
         ],
     )
     def test_of_what_masks_are_made_of(self, change, message):
@@ -315,7 +320,9 @@ class TestErrors:
             ({"resolution_factor": float("nan")}, "resolution_factor is nan"),
             ({"resolution_factor": 0.5, "convention": "ultralytics"}, "only the convention v2"),
             ({"convention": "yolo"}, "convention is 'yolo'"),
-            ({"image_size": (97.5, 61)}, "give a whole number"),
+            ({"image_size": (97.5, 61)}, r"image_size\[0\] is 97.5; give a whole number"),
+            ({"network_size": (96,)}, r"network_size is \(96,\); give two whole numbers"),
+            ({"prototype_size": 24}, "prototype_size is 24; give two whole numbers"),
         ],
     )
     def test_of_grids(self, change, message):

@@ -134,13 +134,17 @@ def test_masks_of_other_types_and_layouts(rng):
         ("7", (2, 3), "damaged, or those of a mask of another size"),
         ("O1", (2, 3), "damaged"),  # a negative count
         ("é", (2, 3), "damaged"),
+        ("\ud800", (2, 3), "damaged"),  # half a character
+        (6, (2, 3), "counts is a int; give the text"),
         ("/", (2, 3), "damaged"),  # below the least character
         ("p", (2, 3), "damaged"),  # beyond the greatest
         ("f", (2, 3), "damaged"),  # more is announced
         ("f" * 30 + "0", (2, 3), "damaged"),  # a number beyond all bounds
         ("6", (0, 3), "give sides from 1"),
         ("6", (2**20, 2**20), "less than 2\\^31 pixels"),
-        ("6", (2.5, 3), "whole number"),
+        ("6", (2.5, 3), r"size\[0\] is 2.5; give a whole number"),
+        ("6", (2, 3, 1), r"size is \(2, 3, 1\); give two whole numbers"),
+        ("6", 6, "size is 6; give two whole numbers"),
     ],
 )
 def test_damaged_run_lengths_are_refused(counts, size, message):
