@@ -343,3 +343,23 @@ class TestErrors:
         )
         with pytest.raises(ValueError, match="is too large; an image may have less than 2\\^31 pixels"):
             ops.plan_mask_grid(placement, image_size=(side, side), network_size=(64, 64), prototype_size=(16, 16))
+
+    @pytest.mark.parametrize("axis", ["left", "top"])
+    @pytest.mark.parametrize("convention", ["v2", "ultralytics_native"])
+    def test_of_placements_far_from_the_network(self, axis, convention):
+        # Of 3,000 prototypes for a single pixel of the network: the picture lies three thousand million of them away.
+        far = 1 << 20
+        placement = ops.Placement(
+            crop=Rectangle(x=0, y=0, width=1, height=1),
+            resized_width=far if axis == "left" else 1,
+            resized_height=far if axis == "top" else 1,
+            left=-far if axis == "left" else 0,
+            top=-far if axis == "top" else 0,
+            scale_x=1.0,
+            scale_y=1.0,
+        )
+        size = (1, 3000) if axis == "left" else (3000, 1)
+        with pytest.raises(ValueError, match=f"placement.{axis} puts the image on pixels -3145728000 to"):
+            ops.plan_mask_grid(
+                placement, image_size=(1, 1), network_size=(1, 1), prototype_size=size, convention=convention
+            )

@@ -12,6 +12,9 @@ namespace {
 
 constexpr std::int64_t kMostPixels = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kLongestSide = 1 << 20;  // keeps every product below within 64 bits
+/// Pixels of the prototypes, enlarged four times at most: tables hold positions in 32 bits, and a weight for each of
+/// them.
+constexpr std::int64_t kFarthest = 4 * kLongestSide;
 
 std::int64_t rounded(double value) {
     return static_cast<std::int64_t>(std::nearbyint(value));  // half to even, as Python's round
@@ -124,6 +127,15 @@ Axis native_axis(const Side& side, double gain, bool is_letterbox, int presampli
     return axis;
 }
 
+/// A placement far beyond the network's input shows the image that far beyond the prototypes.
+Status check_axis(const Axis& axis, const char* name) {
+    if (std::abs(axis.source_first) <= kFarthest && axis.source_size <= kFarthest) return Status();
+    return Status::invalid_argument("placement." + std::string(name) + " puts the image on pixels " +
+                                    std::to_string(axis.source_first) + " to " +
+                                    std::to_string(axis.source_first + axis.source_size) +
+                                    " of the prototypes; give a placement in the network's input");
+}
+
 /// The least enlargement of the prototypes after which the padding ends on whole pixels.
 int native_presampling(const Side& horizontal, const Side& vertical, double gain) {
     const auto padding = [&](const Side& side) {
@@ -195,6 +207,9 @@ Status plan_mask_grid(const MaskGridRequest& request, MaskGrid* grid) {
             planned.box_offset_x = static_cast<double>(crop.x);
             planned.box_offset_y = static_cast<double>(crop.y);
         }
+        status = check_axis(x, "left");
+        if (status.ok()) status = check_axis(y, "top");
+        if (!status.ok()) return status;
         planned.source = Rectangle{x.source_first, y.source_first, x.source_size, y.source_size};
         planned.resized_width = x.resized;
         planned.resized_height = y.resized;
