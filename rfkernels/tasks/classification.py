@@ -20,7 +20,7 @@ from rfkernels.schema import (
     MultiLabelClassificationInferenceResponse,
     MultiLabelClassificationPrediction,
 )
-from rfkernels.tasks.arguments import fraction, fraction_of_request
+from rfkernels.tasks.arguments import fraction, number
 from rfkernels.tasks.convention import Convention, convention_named
 from rfkernels.tasks.preparation import Preparation
 from rfkernels.tasks.vision_model import VisionModel
@@ -33,6 +33,8 @@ ClassificationResponse = ClassificationInferenceResponse | MultiLabelClassificat
 _CONFIDENCE = 0.4
 # What V2 makes of the words "best" and "default".
 _CONFIDENCE_OF_WORDS, _MULTI_LABEL_CONFIDENCE_OF_WORDS = 0.5, 0.4
+# Greater than any probability.
+_MORE_THAN_SURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class ClassificationModel(
         confidence = request.confidence
         if isinstance(confidence, str):
             confidence = _MULTI_LABEL_CONFIDENCE_OF_WORDS if self.metadata.multi_label else _CONFIDENCE_OF_WORDS
-        return ClassificationSettings(self.convention, fraction_of_request("confidence", confidence))
+        # A class of exactly the threshold is kept, so that one above 1, which lets nothing pass, is not the same as 1.
+        threshold = min(max(number("confidence", confidence), 0.0), _MORE_THAN_SURE)
+        return ClassificationSettings(self.convention, threshold)
 
     def _convention_of(self, settings: ClassificationSettings) -> Convention:
         return settings.convention

@@ -152,6 +152,18 @@ def test_a_class_of_the_threshold_itself_counts(model, image):
     assert answer(model, image, [0.3333, 0.39996, 0.2], 0.39999).top == ""
 
 
+def test_a_request_for_more_than_certainty_finds_nothing(model, multi_label_model, noise, monkeypatch):
+    certain = [np.array([0.0, 1.0, 0.0], np.float32)]
+    for each in (model, multi_label_model):
+        monkeypatch.setattr(each, "finish", lambda *_: certain)
+        found = each.infer_from_request(request_for(noise, confidence=1.0))
+        nothing = each.infer_from_request(request_for(noise, confidence=1.5))
+        if each is model:
+            assert (found.top, nothing.top, nothing.predictions) == ("square", "", [])
+        else:
+            assert (found.predicted_classes, nothing.predicted_classes) == (["square"], [])
+
+
 def test_confidences_have_four_digits(model, image):
     response = answer(model, image, [0.123449, 0.87654321, 0.00003], 0.0)
     assert [p.confidence for p in response.predictions] == [0.8765, 0.1234, 0.0]
@@ -233,7 +245,7 @@ def test_words_for_a_confidence(model, multi_label_model, noise):
                 each.infer_from_request(request_for(noise, confidence=confidence))
             each.infer_from_request(request_for(noise))
             each.infer(noise)
-        assert seen == [number, number, 0.3, 0.3, 1.0, 0.0, 0.4, 0.4]
+        assert seen == [number, number, 0.3, 0.3, 1.5, 0.0, 0.4, 0.4]
 
 
 def test_request_is_answered_as_infer_answers(model, multi_label_model, noise):
