@@ -87,12 +87,17 @@ def objects_of(
         picture_size: width and height of the picture, in pixels.
 
     Raises:
-        InvalidArgumentError: coordinates that are not finite, a mask that is damaged or of another size.
+        InvalidArgumentError: coordinates that are not finite, a mask that is damaged or of another size, a grid of
+            masks without a scale.
     """
     grid_size, scale = (response.image.width, response.image.height), np.ones(2)
     if isinstance(response, InstanceSegmentationInferenceResponse) and response.mask_metadata is not None:
         grid = response.mask_metadata
         grid_size, scale = (grid.width, grid.height), np.array([grid.scale_x, grid.scale_y])
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise InvalidArgumentError(
+                f"mask_metadata has the scales {grid.scale_x} and {grid.scale_y}; give a response with positive ones"
+            )
     numbered: list[tuple[int, _ObjectPrediction]] = list(enumerate(response.predictions))
     for index, prediction in sorted(numbered, key=lambda pair: (pair[1].confidence, -pair[0])):
         name = f"predictions[{index}]"

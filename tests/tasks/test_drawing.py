@@ -500,6 +500,19 @@ NOT_A_NUMBER = float("nan")
             ),
             r"predictions\[0\].points has coordinates that are not finite",
         ),
+        (
+            segmentation(
+                grey(),
+                schema.InstanceSegmentationRLEPrediction(**fields(), rle={"size": [HEIGHT, WIDTH], "counts": "\ud800"}),
+            ),
+            r"predictions\[0\].rle is damaged",
+        ),
+        (
+            on_a_grid(grey(), (9, 12), (1.0, NOT_A_NUMBER), rle_of(blob(9, 12))),
+            "mask_metadata has the scales nan and 1.0",
+        ),
+        (on_a_grid(grey(), (9, 12), (0.0, 1.0), rle_of(blob(9, 12))), "mask_metadata has the scales 1.0 and 0.0"),
+        (on_a_grid(grey(), (9, 12), (1.0, -1.0), rle_of(blob(9, 12))), "mask_metadata has the scales -1.0 and 1.0"),
     ],
 )
 def test_responses_that_cannot_be_drawn_are_refused(response, message):
