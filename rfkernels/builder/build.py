@@ -207,6 +207,10 @@ def _metadata(
         raise InvalidArgumentError(str(error)) from error
     except UnicodeEncodeError as error:
         raise InvalidArgumentError(f"names or source file name: not valid Unicode: {error}") from error
+    except ValueError as error:  # json's, of NaN and infinity
+        raise InvalidArgumentError(
+            f"image_size, batch or preprocessing: got a number that is not finite: {metadata.preprocessing!r:.300}"
+        ) from error
     return metadata
 
 
@@ -233,17 +237,24 @@ def _keypoints(checkpoint: Checkpoint | DecodedGraph, options: BuildOptions) -> 
                 raise InvalidArgumentError(f"{name}: given, but {checkpoint.source_file} has no keypoints")
         return None
     names, skeleton = checkpoint.keypoint_names, checkpoint.skeleton
+    names_are_given = options.keypoint_names is not None
     try:
-        if options.keypoint_names is not None:
+        if names_are_given:
             names = keypoint_names_from(options.keypoint_names, "keypoint_names")
         if options.skeleton is not None:
             skeleton = skeleton_from(options.skeleton, "skeleton")
     except CheckpointError as error:
         raise InvalidArgumentError(str(error)) from error
     try:
-        return described_keypoints(shape, checkpoint.network.class_count, names, skeleton)
+        return described_keypoints(
+            shape,
+            checkpoint.network.class_count,
+            names,
+            skeleton,
+            what_names="keypoint_names" if names_are_given else "kpt_names",
+        )
     except CheckpointError as error:
-        if options.keypoint_names is None and options.skeleton is None:
+        if not names_are_given and options.skeleton is None:
             raise CheckpointError(f"{checkpoint.source_file}: {error}") from error
         raise InvalidArgumentError(str(error)) from error
 

@@ -63,13 +63,19 @@ def skeleton_from(value: object, what: str = "skeleton") -> PerClass[Edges]:
 
 
 def described_keypoints(
-    shape: tuple[int, int], class_count: int, names: PerClass[Names] | None, skeleton: PerClass[Edges] | None
+    shape: tuple[int, int],
+    class_count: int,
+    names: PerClass[Names] | None,
+    skeleton: PerClass[Edges] | None,
+    *,
+    what_names: str = "kpt_names",
 ) -> Keypoints:
     """Everything about the keypoints of a model: what is given, COCO's where the shape is COCO's, else numbers.
 
     Args:
         names: for all classes, then one for each keypoint, or by class, then one at most. Numbers counted up from 0,
             as ultralytics writes them where a data set names none, are no names.
+        what_names: what the names are called where they were given, for errors.
     Raises:
         CheckpointError: names or edges that the shape has no room for, or of a class that there is not.
     """
@@ -77,11 +83,11 @@ def described_keypoints(
     generated = tuple(map(str, range(count)))
     default_names = COCO_KEYPOINT_NAMES if shape == COCO_KEYPOINT_SHAPE else generated
     if isinstance(names, tuple) and len(names) != count:
-        raise CheckpointError(f"kpt_names: got {len(names)} names, expected one for each of {count} keypoints")
+        raise CheckpointError(f"{what_names}: got {len(names)} names, expected one for each of {count} keypoints")
     names_of_classes = []
-    for class_names in _for_classes(names, class_count, default_names, "kpt_names"):
+    for class_names in _for_classes(names, class_count, default_names, what_names):
         if not 1 <= len(class_names) <= count:
-            raise CheckpointError(f"kpt_names: got {len(class_names)} names for a class, expected 1 to {count}")
+            raise CheckpointError(f"{what_names}: got {len(class_names)} names for a class, expected 1 to {count}")
         names_of_classes.append(default_names if class_names == generated else class_names)
     skeletons = []
     coco = COCO_SKELETON if shape == COCO_KEYPOINT_SHAPE else ()

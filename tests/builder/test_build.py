@@ -1,5 +1,6 @@
 """`build`: what is in the file, which options it refuses, and that it appears whole or not at all."""
 
+import math
 import os
 import subprocess
 import sys
@@ -94,6 +95,10 @@ def test_options_are_stored_and_override_the_file(weights, output):
             "resize_mode",
         ),
         (BuildOptions(image_size=64, class_names=NAMES, preprocessing=Preprocessing(pad_value=300)), "pad_value"),
+        (
+            BuildOptions(image_size=64, class_names=NAMES, preprocessing={"static_crop": (math.nan, 90, 0, 100)}),
+            "preprocessing: got a number that is not finite",
+        ),
         (BuildOptions(image_size=64, class_names=["", "a" * 1001, "b"]), "names"),
     ],
 )
