@@ -37,6 +37,8 @@ _CLASSIFICATION_TASK = "classification"
 _LARGEST_SIDE = 16384
 _LARGEST_KEYPOINT_COUNT = 1000
 _LARGEST_CLASS_COUNT = 100_000
+# Of float32, in which preprocessing computes: beyond the first a number is infinity, below the second 0 or not exact.
+_GREATEST_NUMBER, _LEAST_NUMBER = 3.4028234663852886e38, 1.1754943508222875e-38
 _LARGEST_METADATA_BYTES = 16 * 1024 * 1024
 _MODEL_GRAPH, _MODEL_METADATA_PROPS = 7, 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -331,14 +333,18 @@ class _Fields:
 
     def number(self, name: str) -> float:
         value = self.take(name)
-        if not _is_finite_number(value) or value == 0:
-            raise self.fail(name, value, "a finite number other than 0")
+        if not _is_finite_number(value) or not _LEAST_NUMBER <= abs(value) <= _GREATEST_NUMBER:
+            raise self.fail(name, value, "a finite number other than 0 that float32 holds")
         return float(value)
 
     def three_numbers(self, name: str) -> tuple[float, float, float]:
         values = self.take(name)
-        if not isinstance(values, list) or len(values) != 3 or not all(_is_finite_number(value) for value in values):
-            raise self.fail(name, values, "a list of 3 finite numbers")
+        if (
+            not isinstance(values, list)
+            or len(values) != 3
+            or not all(_is_finite_number(value) and abs(value) <= _GREATEST_NUMBER for value in values)
+        ):
+            raise self.fail(name, values, "a list of 3 finite numbers that float32 holds")
         return float(values[0]), float(values[1]), float(values[2])
 
     def flag(self, name: str) -> bool:
@@ -412,8 +418,8 @@ def _metadata_from(fields: _Fields) -> ModelMetadata:
         grayscale=nested.flag("grayscale"),
         contrast=cast("Contrast | None", nested.optional_text("contrast", CONTRASTS)),
     )
-    if 0.0 in preprocessing.std:
-        raise nested.fail("std", list(preprocessing.std), "numbers other than 0")
+    if any(abs(number) < _LEAST_NUMBER for number in preprocessing.std):
+        raise nested.fail("std", list(preprocessing.std), "numbers other than 0 that float32 holds")
     nested.finish()
     nested = fields.fields("source")
     source = Source(file=nested.text("file"), sha256=nested.text("sha256", longest=64))

@@ -122,10 +122,14 @@ def test_the_document_is_the_one_described():
         ("preprocessing.color_order", "hsv"),
         ("preprocessing.divisor", 0),
         ("preprocessing.divisor", "255"),
+        ("preprocessing.divisor", 1e-320),  # 0 in float32
+        ("preprocessing.divisor", 1e300),  # infinity
         ("preprocessing.mean", [1, 1]),
         ("preprocessing.mean", [0, 0, 10**400]),
         ("preprocessing.std", [1, 1, "1"]),
+        ("preprocessing.mean", [0, -1e300, 0]),
         ("preprocessing.std", [1, 0, 1]),
+        ("preprocessing.std", [1, -1e-60, 1]),
         ("preprocessing.static_crop", [0, 100, 0]),
         ("preprocessing.static_crop", [50, 50, 0, 100]),
         ("preprocessing.static_crop", [0, 101, 0, 100]),
