@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         choices=("detect", "segment", "pose"),
-        default="detect",
         help="pipeline: with masks or keypoints (default: detect)",
     )
     parser.add_argument("--imgsz", type=int, default=640, help="pipeline: side of the network's input (default: 640)")
@@ -58,6 +57,8 @@ def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], No
         from rfkernels.benchmarks.ops import run_all
 
         return run_all(repeats=arguments.repeats, as_json=arguments.json, on_progress=on_progress)
+    if arguments.model is not None and arguments.task is not None:
+        raise InvalidArgumentError(f"--task is {arguments.task}, and --model is of one task already; give one of them")
     from rfkernels.benchmarks.pipeline import run_pipeline
 
     return run_pipeline(
@@ -66,7 +67,7 @@ def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], No
         precision=arguments.precision,
         scale=arguments.scale,
         image_size=arguments.imgsz,
-        task=arguments.task,
+        task=arguments.task or "detect",
         model_path=arguments.model,
         as_json=arguments.json,
         on_progress=on_progress,

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an .onnx file made by `rfkernels build`")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or https URLs with --allow-url")
     options = parser.add_argument_group("what to find", "Left out, each is as the model's convention has it.")
-    options.add_argument("--confidence", type=float, help="scores must be greater")
+    options.add_argument("--confidence", type=float, help="scores must be greater, those of a classifier at least this")
     options.add_argument("--iou", dest="iou_threshold", type=float, help="a box of a greater IoU is suppressed")
     options.add_argument("--max-detections", type=int, help="most detections of one image (default: 300)")
     options.add_argument(
