@@ -19,7 +19,8 @@ class BitMask {
         width_ = width;
         height_ = height;
         row_words_ = width / kBits + 2;
-        words_.assign(static_cast<std::size_t>((height + 2) * row_words_), 0);
+        // One word more: whoever looks at a bit reads two bytes.
+        words_.assign(static_cast<std::size_t>((height + 2) * row_words_ + 1), 0);
     }
 
     std::int64_t left() const { return left_; }
@@ -34,17 +35,21 @@ class BitMask {
     const std::uint64_t* row(std::int64_t y) const { return words_.data() + (y + 1) * row_words_ + 1; }
 
     bool at(std::int64_t x, std::int64_t y) const { return (row(y)[x / kBits] >> (x % kBits) & 1U) != 0; }
-    void set(std::int64_t x, std::int64_t y) { row(y)[x / kBits] |= std::uint64_t{1} << (x % kBits); }
 
-    /// Pixels x - 1, x and x + 1 as bits 0, 1 and 2; x from 0.
-    unsigned three(std::int64_t x, std::int64_t y) const {
-        const std::uint64_t* words = row(y);
-        const std::int64_t place = x + kBits - 1;  // counted from the word left of the first
-        const std::uint64_t* word = words + place / kBits - 1;
-        const auto shift = static_cast<unsigned>(place % kBits);
-        std::uint64_t bits = word[0] >> shift;
-        if (shift > kBits - 3) bits |= word[1] << (kBits - shift);
-        return static_cast<unsigned>(bits & 7U);
+    /// The pixel's number among all bits, and from a pixel to that below. The same in windows of the same size.
+    std::int64_t place(std::int64_t x, std::int64_t y) const { return ((y + 1) * row_words_ + 1) * kBits + x; }
+    std::int64_t row_bits() const { return row_words_ * kBits; }
+
+    /// The pixel at a place and those to its left and right: the left one as bit 0.
+    unsigned three(std::int64_t place) const {
+        std::uint16_t bits;
+        std::memcpy(&bits, bytes() + (place - 1) / 8, sizeof(bits));
+        return static_cast<unsigned>(bits) >> ((place - 1) % 8) & 7U;
+    }
+    /// Sets the bit at a place if `value` is 1, and does nothing if it is 0.
+    void set(std::int64_t place, unsigned value) {
+        auto* byte = reinterpret_cast<unsigned char*>(words_.data()) + place / 8;
+        *byte = static_cast<unsigned char>(*byte | value << (place % 8));
     }
 
     std::int64_t count_set() const {
@@ -54,6 +59,9 @@ class BitMask {
     }
 
   private:
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bits of words are looked at as bits of bytes");
+    const unsigned char* bytes() const { return reinterpret_cast<const unsigned char*>(words_.data()); }
+
     std::int64_t left_ = 0;
     std::int64_t top_ = 0;
     std::int64_t width_ = 0;

@@ -11,83 +11,91 @@ constexpr int kRight = 0, kLeft = 4, kDirections = 8;
 constexpr std::array<int, kDirections> kStepX = {1, 1, 0, -1, -1, -1, 0, 1};
 constexpr std::array<int, kDirections> kStepY = {0, -1, -1, -1, 0, 1, 1, 1};
 
-/// Bit d is the neighbour in direction d, of the three rows around a pixel as `BitMask::three` gives them, the upper
-/// one in the lowest bits.
-constexpr std::array<std::uint8_t, 512> neighbour_table() {
-    std::array<std::uint8_t, 512> table{};
-    constexpr int kBitOfDirection[kDirections] = {5, 2, 1, 0, 3, 6, 7, 8};
-    for (unsigned rows = 0; rows < 512; ++rows) {
-        unsigned neighbours = 0;
-        for (int direction = 0; direction < kDirections; ++direction)
-            neighbours |= (rows >> kBitOfDirection[direction] & 1U) << direction;
-        table[rows] = static_cast<std::uint8_t>(neighbours);
+/// Pixels around one, in the three rows around it as `BitMask::three` gives them: the upper row in the lowest bits.
+constexpr unsigned kAround = 512;
+/// Which of these bits is the neighbour in each direction.
+constexpr std::array<int, kDirections> kBitOfDirection = {5, 2, 1, 0, 3, 6, 7, 8};
+
+/// For each direction that an outline comes from: the first neighbour inside, counter-clockwise from the one after it;
+/// that direction again where there is none.
+constexpr std::array<std::array<std::uint8_t, kAround>, kDirections> step_table() {
+    std::array<std::array<std::uint8_t, kAround>, kDirections> table{};
+    for (int back = 0; back < kDirections; ++back) {
+        for (unsigned around = 0; around < kAround; ++around) {
+            int step = back;
+            for (int turn = kDirections - 1; turn > 0; --turn) {
+                const int candidate = (back + turn) % kDirections;
+                if ((around >> kBitOfDirection[static_cast<std::size_t>(candidate)] & 1U) != 0) step = candidate;
+            }
+            table[static_cast<std::size_t>(back)][around] = static_cast<std::uint8_t>(step);
+        }
     }
     return table;
 }
-constexpr std::array<std::uint8_t, 512> kNeighbours = neighbour_table();
+constexpr std::array<std::array<std::uint8_t, kAround>, kDirections> kNextStep = step_table();
 
 struct Pixel {
     std::int64_t x, y;
 };
-bool operator==(const Pixel& a, const Pixel& b) {
-    return a.x == b.x && a.y == b.y;
-}
-
-Pixel stepped(const Pixel& pixel, int direction) {
-    const auto index = static_cast<std::size_t>(direction);
-    return Pixel{pixel.x + kStepX[index], pixel.y + kStepY[index]};
-}
-
-unsigned neighbours_of(const BitMask& mask, const Pixel& pixel) {
-    const unsigned rows =
-        mask.three(pixel.x, pixel.y - 1) | mask.three(pixel.x, pixel.y) << 3U | mask.three(pixel.x, pixel.y + 1) << 6U;
-    return kNeighbours[rows];
-}
-
-/// The first neighbour inside, counter-clockwise from the one after `direction`. There is one.
-int next_direction(unsigned neighbours, int direction) {
-    const unsigned first = static_cast<unsigned>(direction + 1) % kDirections;
-    const unsigned turned = (neighbours | neighbours << kDirections) >> first;
-    return static_cast<int>((first + static_cast<unsigned>(__builtin_ctz(turned))) % kDirections);
-}
 
 /// The first neighbour inside, clockwise from the one before `direction`. There is one.
-int previous_direction(unsigned neighbours, int direction) {
+int previous_direction(unsigned around, int direction) {
     for (int turn = 1;; ++turn) {
         const int candidate = (direction - turn + kDirections) % kDirections;
-        if ((neighbours >> candidate & 1U) != 0) return candidate;
+        if ((around >> kBitOfDirection[static_cast<std::size_t>(candidate)] & 1U) != 0) return candidate;
     }
 }
+
+/// By how much the points' memory is extended while an outline is followed.
+constexpr std::size_t kRoom = 1024;
 
 /// Follows one outline from its topmost, leftmost pixel and back, and appends the points where it turns.
 void trace(const BitMask& mask, const Pixel& start, TracedPixels* traced, std::vector<std::int32_t>* points) {
-    const auto append = [&](const Pixel& pixel) {
-        points->push_back(static_cast<std::int32_t>(mask.left() + pixel.x));
-        points->push_back(static_cast<std::int32_t>(mask.top() + pixel.y));
+    const std::int64_t row = mask.row_bits();
+    const auto around = [&](std::int64_t place) {
+        return mask.three(place - row) | mask.three(place) << 3U | mask.three(place + row) << 6U;
     };
-    const unsigned around_start = neighbours_of(mask, start);
-    traced->passed.set(start.x, start.y);
-    if (around_start == 0) {
-        traced->left_to_the_right.set(start.x, start.y);
-        append(start);
+    auto x = static_cast<std::int32_t>(mask.left() + start.x);
+    auto y = static_cast<std::int32_t>(mask.top() + start.y);
+    const std::int64_t start_place = mask.place(start.x, start.y);
+    const unsigned around_start = around(start_place);
+    constexpr unsigned kItself = 1U << 4U;
+    if (around_start == kItself) {
+        traced->passed.set(start_place, 1U);
+        traced->left_to_the_right.set(start_place, 1U);
+        points->insert(points->end(), {x, y});
         return;
     }
-    int back = previous_direction(around_start, kLeft);  // where the outline will come back from
-    const Pixel before_start = stepped(start, back);
-    int last_step = (back + kDirections / 2) % kDirections;
-    Pixel pixel = start;
+    // From a pixel to its neighbours.
+    std::array<std::int64_t, kDirections> step_places{};
+    for (std::size_t direction = 0; direction < kDirections; ++direction)
+        step_places[direction] = kStepX[direction] + kStepY[direction] * row;
+
+    auto back = static_cast<std::size_t>(previous_direction(around_start, kLeft));  // where the outline will come from
+    const std::int64_t before_start = start_place + step_places[back];
+    std::size_t last_step = (back + kDirections / 2) % kDirections;
+    std::int64_t place = start_place;
+    std::size_t used = points->size();
     while (true) {
-        const int step = next_direction(neighbours_of(mask, pixel), back);
-        traced->passed.set(pixel.x, pixel.y);
+        const std::size_t step = kNextStep[back][around(place)];
+        traced->passed.set(place, 1U);
         // The search has passed the right neighbour, and found it outside.
-        if (step != kRight && step <= back) traced->left_to_the_right.set(pixel.x, pixel.y);
-        if (step != last_step) append(pixel);
+        const bool passed_right = (step != kRight) & (step <= back);
+        traced->left_to_the_right.set(place, passed_right ? 1U : 0U);
+        // Written at every pixel and kept at turns: a branch on what nobody can foresee takes longer.
+        if (used + 2 > points->size()) points->resize(used + kRoom);
+        (*points)[used] = x;
+        (*points)[used + 1] = y;
+        used += step != last_step ? 2U : 0U;
         last_step = step;
-        const Pixel next = stepped(pixel, step);
-        if (next == start && pixel == before_start) return;
-        pixel = next;
+        const std::int64_t next = place + step_places[step];
+        if (next == start_place && place == before_start) break;
+        place = next;
+        x += kStepX[step];
+        y += kStepY[step];
         back = (step + kDirections / 2) % kDirections;
     }
+    points->resize(used);
 }
 
 /// Whether a pixel lies within an outline that has been traced: the last pixel passed to the left of it in its row, if
