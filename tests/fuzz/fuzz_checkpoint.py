@@ -15,7 +15,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["rfkernels"]):
-    from rfkernels.models.yolov8.layers import SCALES
+    from rfkernels.models.yolov8.network import Network
 
     from rfkernels.builder import pickle_data, torch_file
     from rfkernels.builder.expressions import Expressions
@@ -38,7 +38,7 @@ def read_torch(file, size):
     """With the check that a file of complete weights meets after its reader."""
     raw = read_torch_file(file, size)
     if raw.modules is not None:
-        check_structure(raw.modules, SCALES["n"], 1, [])
+        check_structure(raw.modules, Network("detect", "n", 1), [])
 
 
 def read_graph(data):
