@@ -1,5 +1,6 @@
 #include "rfkernels/masks.h"
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,20 +52,34 @@ MaskSources read_sources(const py::array& prototypes, const FloatArray& coeffici
     return sources;
 }
 
+/// An array over the memory of the vector: outlines of many masks may be large, and are not there twice.
 template <typename T>
-py::array_t<T> as_array(const std::vector<T>& values) {
-    return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+py::array_t<T> as_array(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
+    auto kept = std::make_unique<std::vector<T>>(std::move(values));
+    const py::capsule owner(kept.get(), [](void* vector) { delete static_cast<std::vector<T>*>(vector); });
+    return py::array_t<T>(std::move(shape), kept.release()->data(), owner);
+}
+template <typename T>
+py::array_t<T> as_array(std::vector<T>&& values) {
+    const auto size = static_cast<py::ssize_t>(values.size());
+    return as_array(std::move(values), {size});
 }
 
-py::tuple as_tuple(const Polygons& polygons) {
+py::tuple as_tuple(Polygons&& polygons) {
     const auto point_count = static_cast<py::ssize_t>(polygons.points.size() / 2);
-    return py::make_tuple(py::array_t<std::int32_t>({point_count, py::ssize_t{2}}, polygons.points.data()),
-                          as_array(polygons.first_points), as_array(polygons.first_contours), as_array(polygons.areas));
+    return py::make_tuple(as_array(std::move(polygons.points), {point_count, 2}),
+                          as_array(std::move(polygons.first_points)), as_array(std::move(polygons.first_contours)),
+                          as_array(std::move(polygons.areas)));
 }
 
 /// Counts are ASCII, whatever is in the mask.
-py::tuple as_tuple(const RunLengths& lengths) {
-    return py::make_tuple(py::cast(lengths.counts), as_array(lengths.areas));
+py::tuple as_tuple(RunLengths&& lengths) {
+    py::list counts;
+    for (std::string& text : lengths.counts) {
+        counts.append(py::str(text));
+        std::string().swap(text);
+    }
+    return py::make_tuple(std::move(counts), as_array(std::move(lengths.areas)));
 }
 
 ContourChoice choice_of(bool all_contours) {
@@ -143,7 +158,7 @@ void bind_masks(py::module_& module) {
             const MaskSources sources = read_sources(prototypes, coefficients, boxes);
             Polygons polygons;
             run([&] { return masks_to_polygons(sources, grid, choice_of(all_contours), &polygons); });
-            return as_tuple(polygons);
+            return as_tuple(std::move(polygons));
         },
         py::arg("prototypes"), py::arg("coefficients").noconvert(), py::arg("boxes").noconvert(), py::arg("grid"),
         py::arg("all_contours"));
@@ -154,7 +169,7 @@ void bind_masks(py::module_& module) {
             const MaskSources sources = read_sources(prototypes, coefficients, boxes);
             RunLengths lengths;
             run([&] { return masks_to_run_lengths(sources, grid, &lengths); });
-            return as_tuple(lengths);
+            return as_tuple(std::move(lengths));
         },
         py::arg("prototypes"), py::arg("coefficients").noconvert(), py::arg("boxes").noconvert(), py::arg("grid"));
 
@@ -188,7 +203,7 @@ void bind_masks(py::module_& module) {
             const DenseMask view = view_of_mask(mask);
             Polygons polygons;
             run([&] { return find_contours(view, choice_of(all_contours), &polygons); });
-            return as_tuple(polygons);
+            return as_tuple(std::move(polygons));
         },
         py::arg("mask").noconvert(), py::arg("all_contours"));
 
@@ -198,7 +213,7 @@ void bind_masks(py::module_& module) {
             const DenseMask view = view_of_mask(mask);
             RunLengths lengths;
             run([&] { return encode_run_lengths(view, &lengths); });
-            return as_tuple(lengths);
+            return as_tuple(std::move(lengths));
         },
         py::arg("mask").noconvert());
 
