@@ -30,6 +30,9 @@ class BitMask {
     /// Words of a row that hold pixels, the last of them perhaps not filled.
     std::int64_t pixel_words() const { return (width_ + kBits - 1) / kBits; }
 
+    /// From a row to the next.
+    std::int64_t row_words() const { return row_words_; }
+
     /// Bit x % 64 of word x / 64 is pixel x. y from -1 to height.
     std::uint64_t* row(std::int64_t y) { return words_.data() + (y + 1) * row_words_ + 1; }
     const std::uint64_t* row(std::int64_t y) const { return words_.data() + (y + 1) * row_words_ + 1; }

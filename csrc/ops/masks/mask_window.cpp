@@ -129,20 +129,25 @@ void draw_mask(const MaskPlan& plan, const float* box, const float* coefficients
     const auto taps = static_cast<std::size_t>(plan.rows.taps);
     memory->tap_rows.resize(taps);
     memory->tap_signs.resize(taps);
-    memory->tap_weights.resize(taps);
-    for (std::int64_t y = 0; y < height.size(); ++y) {
+    // Rows of the mask between the same rows of values are made together.
+    for (std::int64_t y = 0; y < height.size();) {
         const auto result = static_cast<std::size_t>(height.first + y);
         const std::int64_t first_row = plan.rows.first[result] - rows.first;
         for (std::size_t tap = 0; tap < taps; ++tap) {
             const std::int64_t row = first_row + static_cast<std::int64_t>(tap);
             memory->tap_rows[tap] = memory->wide.data() + row * pitch;
             memory->tap_signs[tap] = memory->signs.data() + row * words;
-            memory->tap_weights[tap] =
-                plan.rows.weights[tap * static_cast<std::size_t>(plan.rows.weight_step) + result];
         }
-        const RowBlend blend{memory->tap_rows.data(), memory->tap_signs.data(), memory->tap_weights.data(),
-                             plan.rows.taps, words};
-        plan.kernels.blend_rows(blend, mask->row(y));
+        const std::int64_t end = std::min<std::int64_t>(plan.rows.run_ends[result] - height.first, height.size());
+        const RowBlend blend{memory->tap_rows.data(),
+                             memory->tap_signs.data(),
+                             plan.rows.weights.data() + result,
+                             plan.rows.weight_step,
+                             plan.rows.taps,
+                             words,
+                             end - y};
+        plan.kernels.blend_rows(blend, mask->row_words(), mask->row(y));
+        y = end;
     }
 }
 

@@ -26,7 +26,6 @@ struct MaskMemory {
     std::vector<std::uint64_t> signs;  ///< which of these are above 0
     std::vector<const float*> tap_rows;
     std::vector<const std::uint64_t*> tap_signs;
-    std::vector<float> tap_weights;
 };
 
 /// Checks everything that does not depend on a single mask.

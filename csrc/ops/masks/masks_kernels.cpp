@@ -11,6 +11,7 @@ namespace {
 constexpr int kSums = 8;
 constexpr int kWordBits = 64;
 typedef float Sums __attribute__((vector_size(4 * kSums)));
+typedef float Quarters __attribute__((vector_size(2 * kSums)));
 typedef std::uint16_t HalfSums __attribute__((vector_size(2 * kSums)));
 typedef std::uint32_t SumBits __attribute__((vector_size(4 * kSums)));
 
@@ -23,6 +24,14 @@ inline Sums load_sums(const Bfloat16* from) {
     HalfSums halves;
     std::memcpy(&halves, from, sizeof(halves));
     return bits_as<Sums>(__builtin_convertvector(halves, SumBits) << 16);
+}
+
+/// In the same order, by halves: vectors stay in registers.
+inline float total_of(const Sums& sums) {
+    Quarters halves[2];
+    std::memcpy(halves, &sums, sizeof(halves));
+    const Quarters pairs = halves[0] + halves[1];
+    return (pairs[0] + pairs[2]) + (pairs[1] + pairs[3]);
 }
 
 template <typename Value>
@@ -64,11 +73,9 @@ void mix_pixels(const Element* value, std::int64_t pixel_step, const float* coef
         std::int64_t channel = 0;
         for (; channel + kSums <= channels; channel += kSums)
             sums += load_sums(coefficients + channel) * load_sums(value + channel);
-        float each[kSums];
-        std::memcpy(each, &sums, sizeof(each));
         for (int sum = 0; channel < channels; ++channel, ++sum)
-            each[sum] += coefficients[channel] * static_cast<float>(value[channel]);
-        out[pixel] = total_of(each);
+            sums[sum] += coefficients[channel] * static_cast<float>(value[channel]);
+        out[pixel] = total_of(sums);
     }
 }
 
@@ -80,6 +87,45 @@ void mix(const PrototypeValues& prototypes, const float* coefficients, std::int6
         mix_pixels(value, prototypes.pixel_step, coefficients, prototypes.channels, count, out);
     } else {
         mix_planes(value, prototypes.channel_step, coefficients, prototypes.channels, count, out);
+    }
+}
+
+/// The vector of pixels from `place` on in each of the sums. kTaps is 0 where it is not known in advance.
+template <int kTaps>
+inline void blend_vector(const RowBlend& blend, std::int64_t place, std::int64_t word_step, std::uint64_t open,
+                         std::uint64_t* word) {
+    const int taps = kTaps == 0 ? blend.taps : kTaps;
+    const auto lane = static_cast<int>(place % kWordBits);
+    Floats values[kTaps == 0 ? 1 : kTaps];
+    for (int tap = 0; tap < kTaps; ++tap) values[tap] = load(blend.rows[tap] + place);
+    for (std::int64_t i = 0; i < blend.sum_count; ++i) {
+        const float* weights = blend.weights + i;
+        Floats sum = broadcast(weights[0]) * (kTaps == 0 ? load(blend.rows[0] + place) : values[0]);
+        for (int tap = 1; tap < taps; ++tap) {
+            sum += broadcast(weights[tap * blend.weight_step]) *
+                   (kTaps == 0 ? load(blend.rows[tap] + place) : values[tap]);
+        }
+        // Bits that the rows agree on are set already, whatever rounding makes of the sum.
+        word[i * word_step] |= (std::uint64_t{lanes_greater(sum, Floats{})} << lane) & open;
+    }
+}
+
+template <int kTaps>
+inline void blend_taps(const RowBlend& blend, std::int64_t word_step, std::uint64_t* words) {
+    const int taps = kTaps == 0 ? blend.taps : kTaps;
+    for (std::int64_t word = 0; word < blend.word_count; ++word) {
+        std::uint64_t all = ~std::uint64_t{0}, any = 0;
+        for (int tap = 0; tap < taps; ++tap) {
+            all &= blend.signs[tap][word];
+            any |= blend.signs[tap][word];
+        }
+        for (std::int64_t i = 0; i < blend.sum_count; ++i) words[i * word_step + word] = all;
+        // Where the rows disagree it is the weights that decide.
+        for (std::uint64_t open = any & ~all; open != 0;) {
+            const int lane = __builtin_ctzll(open) / kLanes * kLanes;
+            blend_vector<kTaps>(blend, word * kWordBits + lane, word_step, open, words + word);
+            open &= ~(((std::uint64_t{1} << kLanes) - 1U) << lane);
+        }
     }
 }
 
@@ -139,27 +185,11 @@ void sign_words(const float* values, std::int64_t word_count, std::uint64_t* wor
     }
 }
 
-void blend_rows(const RowBlend& blend, std::uint64_t* words) {
-    for (std::int64_t word = 0; word < blend.word_count; ++word) {
-        std::uint64_t all = ~std::uint64_t{0}, any = 0;
-        for (int tap = 0; tap < blend.taps; ++tap) {
-            all &= blend.signs[tap][word];
-            any |= blend.signs[tap][word];
-        }
-        std::uint64_t open = any & ~all;  // the rows disagree
-        std::uint64_t bits = all;
-        while (open != 0) {
-            const int lane = __builtin_ctzll(open) / kLanes * kLanes;
-            const std::int64_t place = word * kWordBits + lane;
-            Floats sum = broadcast(blend.weights[0]) * load(blend.rows[0] + place);
-            for (int tap = 1; tap < blend.taps; ++tap)
-                sum += broadcast(blend.weights[tap]) * load(blend.rows[tap] + place);
-            const std::uint64_t lanes = ((std::uint64_t{1} << kLanes) - 1U) << lane;
-            // Bits that the rows agree on are set already, whatever rounding makes of the sum.
-            bits |= (std::uint64_t{lanes_greater(sum, Floats{})} << lane) & open;
-            open &= ~lanes;
-        }
-        words[word] = bits;
+void blend_rows(const RowBlend& blend, std::int64_t word_step, std::uint64_t* words) {
+    if (blend.taps == 2) {
+        blend_taps<2>(blend, word_step, words);
+    } else {
+        blend_taps<0>(blend, word_step, words);
     }
 }
 

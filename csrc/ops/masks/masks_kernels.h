@@ -43,18 +43,22 @@ using ResampleRow = void(const float* row, const RowResampling& resampling, floa
 /// Which of `word_count` * 64 values are above 0: bit i % 64 of word i / 64.
 using SignWords = void(const float* values, std::int64_t word_count, std::uint64_t* words);
 
-/// Words of bits where the weighted sum of rows is above 0.
+/// Words of bits where weighted sums of the same few rows are above 0.
 ///
-/// rows   [taps], each [word_count * 64]
-/// signs  [taps], each [word_count] of the same rows: where all agree, nothing is computed
+/// rows     [taps], each [word_count * 64]
+/// signs    [taps], each [word_count] of the same rows: where all agree, nothing is computed
+/// weights  of tap t in sum i: element t * weight_step + i, none negative
 struct RowBlend {
     const float* const* rows = nullptr;
     const std::uint64_t* const* signs = nullptr;
-    const float* weights = nullptr;  ///< [taps], none negative
+    const float* weights = nullptr;
+    std::int64_t weight_step = 0;
     int taps = 0;
     std::int64_t word_count = 0;
+    std::int64_t sum_count = 0;
 };
-using BlendRows = void(const RowBlend& blend, std::uint64_t* words);
+/// Sum i to words [i * word_step, i * word_step + word_count).
+using BlendRows = void(const RowBlend& blend, std::int64_t word_step, std::uint64_t* words);
 
 namespace baseline {
 MixPrototypes mix_prototypes;
