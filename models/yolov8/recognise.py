@@ -27,6 +27,10 @@ _KEYPOINTS_KEY = f"{_HEAD}.cv4.0.2.weight"
 _FOUR_LEVELS = {28: " (YOLOv8-p2)", 30: " (YOLOv8-p6)"}
 
 
+class KeypointShapeError(CheckpointError):
+    """The keypoint shape that was given does not fit the head, or none was given and the head leaves a choice."""
+
+
 def recognise(weights: Weights, keypoint_shape: tuple[int, int] | None = None) -> Network:
     """Tell the network from its weights.
 
@@ -78,7 +82,7 @@ def _keypoint_shape(weights: Weights, given: tuple[int, int] | None) -> tuple[in
     channels = int(weights[_KEYPOINTS_KEY].shape[0])
     if given is not None:
         if given[0] * given[1] != channels:
-            raise CheckpointError(
+            raise KeypointShapeError(
                 f"keypoint shape: got {list(given)}, which is {given[0] * given[1]} numbers, "
                 f"but the head gives {channels}"
             )
@@ -93,7 +97,7 @@ def _keypoint_shape(weights: Weights, given: tuple[int, int] | None) -> tuple[in
             f"{_KEYPOINTS_KEY}: got {channels} channels, expected 2 or 3 for each keypoint: {SUPPORTED}"
         )
     choices = " or ".join(f"{count}x{values}" for count, values in possible)
-    raise CheckpointError(
+    raise KeypointShapeError(
         f"keypoint shape: not in the file, and {channels} channels may be {choices}: "
         "give keypoints x numbers of each (--keypoint-shape)"
     )

@@ -24,11 +24,13 @@ from rfkernels.builder.wiring import difference_from_network
 from rfkernels.errors import CheckpointError, InvalidArgumentError
 from rfkernels.models.yolov8.layers import LARGEST_STRIDE
 from rfkernels.models.yolov8.network import TASK_NAMES, TASKS, Network, Task
-from rfkernels.models.yolov8.recognise import SUPPORTED, recognise
+from rfkernels.models.yolov8.recognise import SUPPORTED, KeypointShapeError, recognise
 from rfkernels.models.yolov8.weights import check_weights
 
 if TYPE_CHECKING:
     import onnx
+
+    from rfkernels.models.graph import Weights
 
 # Files name a task as ultralytics does, or as V2 does.
 _TASKS_BY_NAME: dict[str, Task] = {name: task for task in TASKS for name in (task, TASK_NAMES[task])}
@@ -114,7 +116,7 @@ def _checkpoint(
     keypoint_shape: tuple[int, int] | None,
 ) -> Checkpoint:
     weights = normalise_keys(raw.weights)
-    network = recognise(weights, keypoint_shape or raw.keypoint_shape)
+    network = _recognise(weights, keypoint_shape, raw.keypoint_shape)
     _check_task(raw.task, network)
     _check_keypoint_shape(keypoint_shape, raw.keypoint_shape, network)
     check_weights(weights, network)
@@ -140,6 +142,16 @@ def _checkpoint(
         source_file=file_name,
         source_sha256=digest,
     )
+
+
+def _recognise(weights: Weights, given: tuple[int, int] | None, said: tuple[int, int] | None) -> Network:
+    """The network that weights are of, with the keypoint shape that was given, or that the file says."""
+    try:
+        return recognise(weights, given or said)
+    except KeypointShapeError as error:
+        if given is None:
+            raise
+        raise InvalidArgumentError(str(error).replace("keypoint shape", "keypoint_shape", 1)) from error
 
 
 def _check_task(name: str | None, network: Network | None = None) -> None:
@@ -173,10 +185,12 @@ def _reason_to_keep(file: OnnxFile, keypoint_shape: tuple[int, int] | None) -> s
     if file.raw is not None:
         weights = file.raw.weights
         try:
-            network = recognise(weights, keypoint_shape or file.raw.keypoint_shape)
+            network = _recognise(weights, keypoint_shape, file.raw.keypoint_shape)
             task = task or network.task
             check_weights(weights, network)
             reason = difference_from_network(file.model, weights, network)
+        except KeypointShapeError:
+            raise  # a pose network, whatever its file says
         except CheckpointError as error:
             reason = f"its weights are not those of a YOLOv8 network ({error})"
     if reason is not None and task not in {None, "detect"}:

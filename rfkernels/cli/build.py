@@ -11,6 +11,8 @@ from rfkernels.cli.terminal import progress_bar
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.model_metadata import CONTRASTS, CONVENTIONS, RESIZE_MODES
 
+_MOST_DIGITS = 18
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
@@ -103,12 +105,17 @@ def _preprocessing(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
+def _is_number(text: str) -> bool:
+    # Of thousands of digits Python makes no number.
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
+
+
 def _keypoint_shape(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     numbers = text.lower().replace(",", "x").split("x")
-    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
-        raise InvalidArgumentError(f"--keypoint-shape is {text!r}; give keypoints x numbers of each (17x3)")
+    if len(numbers) != 2 or not all(map(_is_number, numbers)):
+        raise InvalidArgumentError(f"--keypoint-shape is {text!r:.80}; give keypoints x numbers of each (17x3)")
     return int(numbers[0]), int(numbers[1])
 
 
@@ -118,8 +125,8 @@ def _skeleton(text: str | None) -> list[tuple[int, int]] | None:
     edges: list[tuple[int, int]] = []
     for edge in text.split(",") if text else []:
         ends = edge.split("-")
-        if len(ends) != 2 or not all(end.isdecimal() for end in ends):
-            raise InvalidArgumentError(f"--skeleton has {edge!r}; give pairs of keypoints counted from 0 (0-1,0-2)")
+        if len(ends) != 2 or not all(map(_is_number, ends)):
+            raise InvalidArgumentError(f"--skeleton has {edge!r:.80}; give pairs of keypoints counted from 0 (0-1,0-2)")
         edges.append((int(ends[0]), int(ends[1])))
     return edges
 
@@ -128,10 +135,10 @@ def _image_size(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        raise InvalidArgumentError(f"--imgsz is {text!r}; give one side (640) or height x width (384x640)")
+    if len(sides) > 2 or not all(map(_is_number, sides)):
+        raise InvalidArgumentError(f"--imgsz is {text!r:.80}; give one side (640) or height x width (384x640)")
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
 def _batch(text: str) -> Any:  # noqa: ANN401 - a number or the word "dynamic"; the builder checks it
-    return int(text) if text.isdecimal() else text
+    return int(text) if _is_number(text) else text

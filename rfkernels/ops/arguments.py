@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Literal, SupportsIndex, cast
+from typing import Literal, SupportsFloat, SupportsIndex, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +36,22 @@ def whole_numbers(name: str, values: Sequence[SupportsIndex]) -> Sequence[int]:
         if type(value) is not int or not _LOWEST <= value <= _HIGHEST:
             return [whole_number(f"{name}[{index}]", value) for index, value in enumerate(values)]
     return cast("Sequence[int]", values)
+
+
+def real_number(name: str, value: SupportsFloat) -> float:
+    """A number that the native ops can hold; its range is theirs to check.
+
+    Raises:
+        ValueError: anything else, text included; the message names it.
+    """
+    if type(value) is float:
+        return value
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError("text")
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} is {value!r:.80}; give a number") from error
 
 
 def pairs(name: str, values: Sequence[Sequence[SupportsIndex]]) -> list[tuple[int, int]]:
@@ -72,8 +88,10 @@ def as_int32(name: str, numbers: ArrayLike, of: str = "") -> NDArray[np.int32]:
     given = np.asarray(numbers)
     if given.dtype == np.int32:
         return given if given.flags.c_contiguous and given.flags.aligned else np.require(given, np.int32, PACKED)
-    converted = np.require(given, np.int32, PACKED)
-    if not np.array_equal(converted, given):
+    is_number = given.dtype.kind in "biuf"
+    with np.errstate(invalid="ignore"):  # a NaN is refused below
+        converted = np.require(given, np.int32, PACKED) if is_number else None
+    if converted is None or not np.array_equal(converted, given):
         raise ValueError(
             f"{name} {of}".rstrip() + f" of dtype {given.dtype} are not all whole numbers of 32 bits; give int32"
         )

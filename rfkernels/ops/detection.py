@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
-from rfkernels.ops.arguments import PACKED, as_int32, pairs, whole_number, whole_numbers
+from rfkernels.ops.arguments import PACKED, as_int32, pairs, real_number, whole_number, whole_numbers
 
 Convention = Literal["v2", "ultralytics"]
 # What a network gives: float32, or the bits of bfloat16.
@@ -152,7 +152,7 @@ def nms(
         box_array,
         score_array,
         class_array,
-        iou_threshold,
+        real_number("iou_threshold", iou_threshold),
         class_agnostic,
         whole_number("max_detections", max_detections),
     )
@@ -213,12 +213,12 @@ def detect_from_heads(
         whole_numbers("strides", strides),
         placements,
         image_sizes,
-        confidence,
+        real_number("confidence", confidence),
         _as_class_confidences(class_confidences),
         _as_flags(wanted_classes, class_count),
         _filters_before_suppression(class_filter_stage, convention),
         convention == "v2",
-        iou_threshold,
+        real_number("iou_threshold", iou_threshold),
         class_agnostic,
         whole_number("max_detections", max_detections),
     )
@@ -253,7 +253,7 @@ def select_candidates(
     class_count = read[0].shape[1] if read and read[0].ndim == 4 else 0
     results = _native.select_candidates(
         read,
-        confidence,
+        real_number("confidence", confidence),
         _as_class_confidences(class_confidences),
         _as_flags(wanted_classes, class_count),
         _filters_before_suppression(class_filter_stage, convention),
@@ -301,7 +301,7 @@ def detect_from_candidates(
         image_sizes,
         _as_flags_of(candidates, wanted_classes),
         convention == "v2",
-        iou_threshold,
+        real_number("iou_threshold", iou_threshold),
         class_agnostic,
         whole_number("max_detections", max_detections),
     )
@@ -345,12 +345,12 @@ def detect_from_decoded(
         read,
         placements,
         image_sizes,
-        confidence,
+        real_number("confidence", confidence),
         _as_class_confidences(class_confidences),
         _as_flags(wanted_classes, class_count),
         _filters_before_suppression(class_filter_stage, convention),
         convention == "v2",
-        iou_threshold,
+        real_number("iou_threshold", iou_threshold),
         class_agnostic,
         whole_number("max_detections", max_detections),
     )

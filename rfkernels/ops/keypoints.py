@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
-from rfkernels.ops.arguments import as_int32, pairs, whole_number, whole_numbers
+from rfkernels.ops.arguments import as_int32, pairs, real_number, whole_number, whole_numbers
 from rfkernels.ops.detection import Convention, PlacementLike, Values
 
 
@@ -60,7 +60,7 @@ def keypoints_from_heads(
         placements,
         image_sizes,
         whole_number("dimensions", dimensions),
-        keypoint_confidence,
+        real_number("keypoint_confidence", keypoint_confidence),
         _has_whole_pixels(convention),
     )
 
@@ -101,7 +101,7 @@ def keypoints_from_rows(
         placements,
         image_sizes,
         whole_number("dimensions", dimensions),
-        keypoint_confidence,
+        real_number("keypoint_confidence", keypoint_confidence),
         _has_whole_pixels(convention),
     )
 

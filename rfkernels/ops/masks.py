@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
 from rfkernels._native import MaskGrid
-from rfkernels.ops.arguments import pair
+from rfkernels.ops.arguments import pair, real_number
 from rfkernels.ops.detection import Values
 
 MaskConvention = Literal["v2", "ultralytics", "ultralytics_native"]
@@ -87,7 +87,7 @@ def plan_mask_grid(
         pair("network_size", network_size),
         pair("prototype_size", prototype_size),
         convention,
-        resolution_factor,
+        real_number("resolution_factor", resolution_factor),
     )
 
 

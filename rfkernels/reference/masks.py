@@ -111,28 +111,41 @@ def ultralytics_native_grid(
     placement: PlacedImage, image_size: tuple[int, int], network_size: tuple[int, int], prototype_size: tuple[int, int]
 ) -> Grid:
     """Logits of a letterboxed image, enlarged until the padding ends on whole pixels, without it enlarged to the image,
-    then cut to the box.
+    then cut to the box. Where the network saw a part of the image, that part takes the image's place.
+
+    Source: ultralytics 8.4 for the letterbox of a whole image. An image placed in another way, which ultralytics does
+    not have, is what lies in the prototypes where it was placed, to whole pixels of these.
     """
-    gain = min(network_size[0] / image_size[0], network_size[1] / image_size[1])
-    padding = [side - max(round(image * gain), 1) for side, image in zip(network_size, image_size, strict=True)]
-    enlargement = 4 // math.gcd(4, *padding, *(side // 2 for side in padding))
+    crop = (placement.crop.height, placement.crop.width)
+    drawn = (placement.resized_height, placement.resized_width)
+    gain = min(network_size[0] / crop[0], network_size[1] / crop[1])
+    is_letterbox = min(placement.top, placement.left) >= 0 and all(
+        abs(side - whole * gain) <= 1 for side, whole in zip(drawn, crop, strict=True)
+    )
+    padding = [side - max(round(whole * gain), 1) for side, whole in zip(network_size, crop, strict=True)]
+    enlargement = 4 // math.gcd(4, *padding, *(side // 2 for side in padding)) if is_letterbox else 1
     enlarged = _pair([side * enlargement for side in prototype_size])
-    gain = min(enlarged[0] / image_size[0], enlarged[1] / image_size[1])
-    source = [max(round(image * gain), 1) for image in image_size]
-    first = [round((side - drawn) / 2 - 0.1) for side, drawn in zip(enlarged, source, strict=True)]
-    if enlarged == image_size:
+    if enlarged == crop:
         source, first = list(enlarged), [0, 0]
+    elif is_letterbox:
+        gain = min(enlarged[0] / crop[0], enlarged[1] / crop[1])
+        source = [max(round(whole * gain), 1) for whole in crop]
+        first = [round((side - inner) / 2 - 0.1) for side, inner in zip(enlarged, source, strict=True)]
+    else:
+        scales = [side / network for side, network in zip(enlarged, network_size, strict=True)]
+        source = [max(round(side * scale), 1) for side, scale in zip(drawn, scales, strict=True)]
+        first = [round(side * scale) for side, scale in zip((placement.top, placement.left), scales, strict=True)]
     return Grid(
         image_size,
         _pair(first),
         _pair(source),
         enlargement,
-        image_size,
-        (0, 0),
+        crop,
+        (placement.crop.y, placement.crop.x),
         False,
         (placement.top, placement.left),
         (placement.scale_y, placement.scale_x),
-        (0, 0),
+        (placement.crop.y, placement.crop.x),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+from plain_yolov8 import live_weights
 from rfkernels.models.yolov8.graph import network_graph
 from rfkernels.models.yolov8.network import Network
 from weight_files import ABSENT, TorchFile, module, safetensors_bytes, whole_model
@@ -308,8 +309,6 @@ def test_names_and_skeletons(metadata, options, names, skeletons, weights_of_tas
 
 @pytest.mark.parametrize("generated", [True, False])
 def test_coco_names_what_nobody_has_named(generated, tmp_path):
-    from plain_yolov8 import live_weights
-
     weights = live_weights("n", 2, 0, "pose", keypoint_channels=51)
     names = {str(index): [str(number) for number in range(17)] for index in range(2)}
     keypoints = built_keypoints(tmp_path, weights, {"kpt_names": json.dumps(names)} if generated else None)
@@ -372,8 +371,19 @@ def test_options_about_keypoints_that_a_network_cannot_have(task, options, messa
 def test_a_shape_that_contradicts_the_file(weights_of_task, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(safetensors_bytes(weights_of_task["pose"], {"kpt_shape": "[4, 2]"}))
     assert read_checkpoint(tmp_path / "a.safetensors", keypoint_shape=(4, 2)).network.keypoint_shape == (4, 2)
-    with pytest.raises(CheckpointError, match="which is 6 numbers, but the head gives 8"):
+    with pytest.raises(InvalidArgumentError, match=r"keypoint_shape: got \[3, 2\], which is 6 numbers, .* gives 8"):
         read_checkpoint(tmp_path / "a.safetensors", keypoint_shape=(3, 2))
+
+
+def test_a_pose_graph_that_says_neither_its_task_nor_its_shape(tmp_path):
+    path = tmp_path / "a.onnx"
+    weights = live_weights("n", 2, 0, "pose", keypoint_channels=12)
+    path.write_bytes(network_graph(weights, Network("pose", "n", 2, (4, 3)), image_size=(64, 64)).SerializeToString())
+    with pytest.raises(CheckpointError, match=r"12 channels may be 6x2 or 4x3: give .*--keypoint-shape"):
+        read_checkpoint(path)
+    with pytest.raises(InvalidArgumentError, match=r"keypoint_shape: got \[5, 3\], which is 15 numbers"):
+        read_checkpoint(path, keypoint_shape=(5, 3))
+    assert read_checkpoint(path, keypoint_shape=(4, 3)).network == Network("pose", "n", 2, (4, 3))
 
 
 @pytest.mark.parametrize(

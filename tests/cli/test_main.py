@@ -353,3 +353,15 @@ def test_version(capsys):
         main(["--version"])
     assert exit_of.value.code == 0
     assert capsys.readouterr().out.startswith("rfkernels ")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--imgsz", "{}"), ("--keypoint-shape", "{}x3"), ("--skeleton", "0-{}")])
+def test_numbers_of_thousands_of_digits(option, value, tmp_path, capsys):
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"")
+    assert main(["build", str(weights), "-o", str(tmp_path / "m.onnx"), option, value.format("9" * 5000)]) == 2
+    error = capsys.readouterr().err
+    assert option in error
+    assert "give" in error
+    assert error.count("\n") == 1
+    assert len(error) < 300

@@ -207,6 +207,8 @@ void test_refusals() {
     }
     const ChosenAnchors three{indices, 3};
     CHECK(refused(keypoints_from_rows(&grid, 1, &rows.view, &three, images.data(), 1, KeypointParams(), &results)));
+    const ChosenAnchors nowhere{nullptr, 1};
+    CHECK(refused(keypoints_from_heads(&level, 1, &nowhere, images.data(), 1, KeypointParams(), &results)));
     const ChosenAnchors none{nullptr, 0};
     CHECK(refused(keypoints_from_heads(&level, 1, &none, images.data(), 2, KeypointParams(), &results)));
     CHECK(refused(keypoints_from_heads(&level, 0, &none, images.data(), 1, KeypointParams(), &results)));

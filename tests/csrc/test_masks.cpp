@@ -212,6 +212,9 @@ void check_wrong_arguments() {
     sources = MaskSources{prototypes.view, coefficients.data(), boxes.data(), -1};
     CHECK(!masks_to_run_lengths(sources, grid, &lengths).ok());
     sources.count = 1;
+    CHECK(!masks_to_bits(sources, grid, nullptr).ok());
+    CHECK(!masks_to_dense(sources, grid, nullptr).ok());
+    CHECK(!decode_run_lengths("1", 1, 1, nullptr).ok());
     for (auto change :
          {+[](MaskGrid* wrong) { wrong->left = 1; }, +[](MaskGrid* wrong) { wrong->height = 0; },
           +[](MaskGrid* wrong) { wrong->resized_width = 1 << 30; }, +[](MaskGrid* wrong) { wrong->source.width = 0; },

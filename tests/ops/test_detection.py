@@ -358,6 +358,8 @@ REPEATED_HEAD = np.broadcast_to(BOX_HEAD[:, :1, :1, :1], (1, 1 << 59, 1, 1))
         ({"image_sizes": [(0, 5)]}, r"image_sizes\[0\] is 0 x 5"),
         ({"confidence": 1.5}, "confidence is 1.5"),
         ({"confidence": np.nan}, "confidence is nan"),
+        ({"confidence": "0.5"}, "confidence is '0.5'; give a number"),
+        ({"iou_threshold": [0.5]}, r"iou_threshold is \[0.5\]; give a number"),
         ({"class_confidences": [0.5]}, "class_confidences has 1 entries; give one for each of the 3 classes"),
         ({"class_confidences": [[0.5]]}, r"class_confidences has shape \(1, 1\)"),
         ({"class_confidences": [0.5, -1, 0.5]}, r"class_confidences\[1\] is -1"),

@@ -163,12 +163,15 @@ def test_every_layout_of_prototypes_gives_the_same_masks(channels, dtype, instru
 
 
 @pytest.mark.parametrize("mode", ["letterbox", "stretch", "center_crop"])
-@pytest.mark.parametrize("factor", [1.0, 0.6, 0.0])
-def test_static_crops_and_reduced_sizes(mode, factor, rng):
+@pytest.mark.parametrize(
+    ("convention", "factor"),
+    [("v2", 1.0), ("v2", 0.6), ("v2", 0.0), ("ultralytics", 1.0), ("ultralytics_native", 1.0)],
+)
+def test_static_crops_and_reduced_sizes(mode, convention, factor, rng):
     image_size, network_size = (150, 211), (64, 96)
     crop = ops.StaticCrop(x_min=11, x_max=80, y_min=23, y_max=97)
     placement = ops.plan_placement(*image_size, size=network_size, mode=mode, static_crop=crop)
-    actual_grid, expected_grid = grids(placement, image_size, network_size, "v2", factor)
+    actual_grid, expected_grid = grids(placement, image_size, network_size, convention, factor)
     assert fields_of(actual_grid) == expected_grid
     prototypes, coefficients, boxes = objects(rng, network_size, 8)
     expected, compared = reference.masks(prototypes, coefficients, boxes, expected_grid)
@@ -318,6 +321,7 @@ class TestErrors:
             ({"image_size": (96, 61)}, "placement.crop reaches beyond the image"),
             ({"resolution_factor": 1.5}, "resolution_factor is 1.5"),
             ({"resolution_factor": float("nan")}, "resolution_factor is nan"),
+            ({"resolution_factor": "1"}, "resolution_factor is '1'; give a number"),
             ({"resolution_factor": 0.5, "convention": "ultralytics"}, "only the convention v2"),
             ({"convention": "yolo"}, "convention is 'yolo'"),
             ({"image_size": (97.5, 61)}, r"image_size\[0\] is 97.5; give a whole number"),

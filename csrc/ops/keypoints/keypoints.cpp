@@ -51,6 +51,9 @@ Status find_places(const ChosenAnchors& chosen, const std::vector<Grid>& grids, 
         return Status::invalid_argument("anchor_indices[" + std::to_string(image) + "] has " +
                                         std::to_string(chosen.count) + " entries; give at most 2147483647");
     }
+    if (chosen.count > 0 && chosen.anchor_indices == nullptr) {
+        return Status::invalid_argument("anchor_indices[" + std::to_string(image) + "] is a null pointer");
+    }
     const std::int64_t end = grids.back().first_anchor + grids.back().anchor_count;
     places->reserve(static_cast<std::size_t>(chosen.count));
     for (std::int64_t k = 0; k < chosen.count; ++k) {

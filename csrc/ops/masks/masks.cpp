@@ -28,6 +28,12 @@ Status check_grid(const MaskGrid& grid) {
     return Status::invalid_argument("grid is not one of plan_mask_grid's; its sizes do not fit together");
 }
 
+/// For ops that write into memory of the caller's.
+Status check_out(const std::uint8_t* out, bool is_needed) {
+    if (out != nullptr || !is_needed) return Status();
+    return Status::invalid_argument("out is a null pointer; give memory for the masks");
+}
+
 /// Calls visit(mask, its index) for each of the masks; stops where it returns an error.
 template <typename Visit>
 Status for_each_mask(const MaskSources& sources, const MaskGrid& grid, Visit visit) {
@@ -225,6 +231,8 @@ Status masks_to_run_lengths(const MaskSources& sources, const MaskGrid& grid, Ru
 Status masks_to_bits(const MaskSources& sources, const MaskGrid& grid, std::uint8_t* out) {
     return guarded(kNoMemory, [&]() -> Status {
         const std::int64_t row_bytes = (grid.width + 7) / 8;
+        Status status = check_out(out, sources.count > 0);
+        if (!status.ok()) return status;
         return for_each_mask(sources, grid, [&](const BitMask& mask, std::int64_t index) {
             std::uint8_t* to = out + index * grid.height * row_bytes;
             std::memset(to, 0, static_cast<std::size_t>(grid.height * row_bytes));
@@ -235,6 +243,8 @@ Status masks_to_bits(const MaskSources& sources, const MaskGrid& grid, std::uint
 
 Status masks_to_dense(const MaskSources& sources, const MaskGrid& grid, std::uint8_t* out) {
     return guarded(kNoMemory, [&]() -> Status {
+        Status status = check_out(out, sources.count > 0);
+        if (!status.ok()) return status;
         return for_each_mask(sources, grid, [&](const BitMask& mask, std::int64_t index) {
             std::uint8_t* to = out + index * grid.height * grid.width;
             std::memset(to, 0, static_cast<std::size_t>(grid.height * grid.width));
@@ -277,6 +287,8 @@ Status decode_run_lengths(const std::string& counts, std::int64_t height, std::i
             return Status::invalid_argument("size is " + std::to_string(height) + " x " + std::to_string(width) +
                                             "; give sides from 1, and less than 2^31 pixels");
         }
+        Status status = check_out(out, true);
+        if (!status.ok()) return status;
         const std::int64_t total = height * width;
         std::memset(out, 0, static_cast<std::size_t>(total));
         CompressedCounts reader(counts);

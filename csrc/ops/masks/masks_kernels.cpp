@@ -92,8 +92,7 @@ void mix(const PrototypeValues& prototypes, const float* coefficients, std::int6
 
 /// The vector of pixels from `place` on in each of the sums. kTaps is 0 where it is not known in advance.
 template <int kTaps>
-inline void blend_vector(const RowBlend& blend, std::int64_t place, std::int64_t word_step, std::uint64_t open,
-                         std::uint64_t* word) {
+inline void blend_vector(const RowBlend& blend, std::int64_t place, std::int64_t word_step, std::uint64_t* word) {
     const int taps = kTaps == 0 ? blend.taps : kTaps;
     const auto lane = static_cast<int>(place % kWordBits);
     Floats values[kTaps == 0 ? 1 : kTaps];
@@ -105,8 +104,8 @@ inline void blend_vector(const RowBlend& blend, std::int64_t place, std::int64_t
             sum += broadcast(weights[tap * blend.weight_step]) *
                    (kTaps == 0 ? load(blend.rows[tap] + place) : values[tap]);
         }
-        // Bits that the rows agree on are set already, whatever rounding makes of the sum.
-        word[i * word_step] |= (std::uint64_t{lanes_greater(sum, Floats{})} << lane) & open;
+        // Where all rows are above 0 the bit is set already, where none is the sum is not: no weight is negative.
+        word[i * word_step] |= std::uint64_t{lanes_greater(sum, Floats{})} << lane;
     }
 }
 
@@ -123,7 +122,7 @@ inline void blend_taps(const RowBlend& blend, std::int64_t word_step, std::uint6
         // Where the rows disagree it is the weights that decide.
         for (std::uint64_t open = any & ~all; open != 0;) {
             const int lane = __builtin_ctzll(open) / kLanes * kLanes;
-            blend_vector<kTaps>(blend, word * kWordBits + lane, word_step, open, words + word);
+            blend_vector<kTaps>(blend, word * kWordBits + lane, word_step, words + word);
             open &= ~(((std::uint64_t{1} << kLanes) - 1U) << lane);
         }
     }
