@@ -65,9 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     masks.add_argument(
         "--mask-decode-mode",
         choices=("accurate", "fast", "tradeoff"),
-        help="of a reduced resolution: the image's, the network's, or between the two (default: accurate)",
+        help="with --allow-reduced-mask-resolution: the image's, the network's, or one between (default: accurate)",
     )
-    masks.add_argument("--tradeoff-factor", type=float, help="for tradeoff: 0 as fast, 1 as accurate (default: 0)")
+    masks.add_argument(
+        "--tradeoff-factor", type=float, help="for the mode tradeoff: 0 as fast, 1 as accurate (default: 0)"
+    )
     masks.add_argument(
         "--allow-reduced-mask-resolution",
         action="store_true",

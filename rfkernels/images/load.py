@@ -99,7 +99,7 @@ def _load(source: object, options: ImageOptions) -> Image:
         return _from_bytes(_read(source, options), options)
     raise refusal(
         f"got an object of type {type(source).__name__}; expected a path, bytes, base64 text, a URL, a NumPy array, "
-        "a PIL image, or an object with type and value."
+        "a PIL image, or an object with type and value; several images go in a list."
     )
 
 

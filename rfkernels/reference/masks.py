@@ -125,9 +125,7 @@ def ultralytics_native_grid(
     padding = [side - max(round(whole * gain), 1) for side, whole in zip(network_size, crop, strict=True)]
     enlargement = 4 // math.gcd(4, *padding, *(side // 2 for side in padding)) if is_letterbox else 1
     enlarged = _pair([side * enlargement for side in prototype_size])
-    if enlarged == crop:
-        source, first = list(enlarged), [0, 0]
-    elif is_letterbox:
+    if is_letterbox:
         gain = min(enlarged[0] / crop[0], enlarged[1] / crop[1])
         source = [max(round(whole * gain), 1) for whole in crop]
         first = [round((side - inner) / 2 - 0.1) for side, inner in zip(enlarged, source, strict=True)]

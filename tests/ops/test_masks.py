@@ -190,6 +190,49 @@ def test_grids_equal_the_definition_for_many_sizes(rng):
         placement = ops.plan_placement(*image_size, size=network_size)
         actual, expected = grids(placement, image_size, network_size, "v2", float(rng.uniform()))
         assert fields_of(actual) == expected, (image_size, network_size)
+        (left, right), (top, bottom) = np.sort(rng.choice(101, (2, 2), replace=False), axis=1).tolist()
+        crop = ops.StaticCrop(x_min=left, x_max=right, y_min=top, y_max=bottom)
+        try:
+            placement = ops.plan_placement(*image_size, size=network_size, static_crop=crop)
+        except ValueError:
+            continue  # no pixel is left
+        for convention, factor in (("v2", float(rng.uniform())), ("ultralytics_native", 1.0)):
+            actual, expected = grids(placement, image_size, network_size, convention, factor)
+            assert fields_of(actual) == expected, (image_size, network_size, crop, convention, factor)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_boxes_that_end_on_whole_pixels(convention):
+    """Whether an edge is at a pixel or just beyond it hangs on how the way back to the image is rounded."""
+    placement, actual_grid, expected_grid = plan((211, 301), (96, 64), convention)
+    prototypes = np.ones((8, 24, 16), np.float32)
+    edges = np.arange(1, 302) * (64 / 301)
+    boxes = np.stack([np.zeros(301), np.zeros(301), edges, edges], axis=1)
+    boxes[:, 1::2] += placement.top
+    boxes = np.concatenate([boxes, np.nextafter(boxes, np.float32(100), dtype=np.float32)]).astype(np.float32)
+    coefficients = np.ones((len(boxes), 8), np.float32)
+    expected, _ = reference.masks(prototypes, coefficients, boxes, expected_grid)
+    actual = ops.masks_to_dense(prototypes[None], coefficients, boxes, actual_grid)
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(("left", "top"), [(63, 0), (0, 63), (63, 63), (62, 1)])
+def test_images_placed_at_the_very_edge(left, top):
+    crop = Rectangle(x=0, y=0, width=9, height=9)
+    placement = ops.Placement(
+        crop=crop, resized_width=1, resized_height=1, left=left, top=top, scale_x=1 / 9, scale_y=1 / 9
+    )
+    for convention in CONVENTIONS:
+        actual, expected = grids(placement, (9, 9), (64, 64), convention)
+        assert fields_of(actual) == expected
+
+
+def test_an_image_of_the_size_of_the_prototypes_that_does_not_fill_the_network():
+    crop = Rectangle(x=0, y=0, width=16, height=16)
+    placement = ops.Placement(crop=crop, resized_width=32, resized_height=32, left=8, top=24, scale_x=2.0, scale_y=2.0)
+    actual, expected = grids(placement, (16, 16), (64, 64), "ultralytics_native")
+    assert fields_of(actual) == expected
+    assert actual.source == Rectangle(x=2, y=6, width=8, height=8)
 
 
 def test_a_centre_crop_sees_nothing_beyond_the_prototypes(rng):

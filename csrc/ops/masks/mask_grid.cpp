@@ -169,8 +169,7 @@ Status plan_mask_grid(const MaskGridRequest& request, MaskGrid* grid) {
         planned.prototype_height = request.prototype_height;
         Axis x, y;
         if (request.convention == MaskConvention::kV2) {
-            const bool has_canvas =
-                crop.x > 0 || crop.y > 0 || crop.width != request.image_width || crop.height != request.image_height;
+            const bool has_canvas = crop.width != request.image_width || crop.height != request.image_height;
             x = v2_axis(horizontal, request.resolution_factor, has_canvas);
             y = v2_axis(vertical, request.resolution_factor, has_canvas);
             planned.antialias = true;
@@ -195,11 +194,8 @@ Status plan_mask_grid(const MaskGridRequest& request, MaskGrid* grid) {
             const bool is_letterbox = fits(horizontal) && fits(vertical);
             planned.presampling = is_letterbox ? native_presampling(horizontal, vertical, network_gain) : 1;
             const double gain = gain_for(planned.presampling);
-            // Of the size of the picture already: nothing is cut away or enlarged.
-            const bool is_identity = request.prototype_width * planned.presampling == crop.width &&
-                                     request.prototype_height * planned.presampling == crop.height;
-            x = native_axis(horizontal, gain, is_letterbox || is_identity, planned.presampling);
-            y = native_axis(vertical, gain, is_letterbox || is_identity, planned.presampling);
+            x = native_axis(horizontal, gain, is_letterbox, planned.presampling);
+            y = native_axis(vertical, gain, is_letterbox, planned.presampling);
             planned.box_left = static_cast<double>(placement.left);
             planned.box_top = static_cast<double>(placement.top);
             planned.box_scale_x = placement.scale_x;
