@@ -10,6 +10,7 @@ enum class StatusCode {
     kInvalidArgument,  ///< an argument is wrong; the message names it, says what was got and what to do
     kOutOfMemory,      ///< the host could not give the memory that the call needs
     kUnavailable,      ///< this machine or this build cannot do it (an instruction set, a device)
+    kDeviceError,      ///< a device failed at something; the message names the call, for a kernel its grid and block
 };
 
 /// What every op returns. The library neither prints nor aborts, and no C++ exception leaves it.
@@ -28,6 +29,7 @@ class [[nodiscard]] Status {
         return status;
     }
     static Status unavailable(std::string message) { return Status(StatusCode::kUnavailable, std::move(message)); }
+    static Status device_error(std::string message) { return Status(StatusCode::kDeviceError, std::move(message)); }
 
     bool ok() const { return code_ == StatusCode::kOk; }
     StatusCode code() const { return code_; }
