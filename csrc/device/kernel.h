@@ -25,6 +25,9 @@
 
 #define RFK_DEVICE cuda
 
+/// Before a loop over an array that is to stay in registers, which have no addresses: all of its rounds written out.
+#define RFK_UNROLL _Pragma("unroll")
+
 /// `count` elements in the block's shared memory, 16-byte aligned.
 #define RFK_SHARED(type, name, count) __shared__ __align__(16) type name[count]
 /// All of the shared memory that the launch asks for.
@@ -74,6 +77,7 @@ bool launch_kernel(const char* name, void (*kernel)(Parameters...), const Launch
 #include "emulation/kernel_language.h"
 
 #define RFK_DEVICE emulated
+#define RFK_UNROLL
 
 #define RFK_SHARED(type, name, count)                  \
     static const char name##_tag = 0;                  \

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
+#include "rfkernels/device.h"
 #include "rfkernels/image.h"
 #include "rfkernels/placement.h"
 #include "rfkernels/status.h"
@@ -115,6 +117,35 @@ struct PreprocessParams {
 /// crop (its weights), and at most 260 rows of 4 bytes a pixel; rows that are shrunk by more than 128 are made twice.
 Status preprocess(const ImageView* images, const Placement* placements, std::int64_t count,
                   const PreprocessParams& params, const TensorView& destination, Stream stream);
+
+/// `preprocess` on a device, in two steps, so that a captured graph goes on to serve images of other sizes: what
+/// changes from call to call are descriptors, which the host writes and whoever calls copies to the device; what the
+/// graph keeps is where they lie and the canvas.
+///
+/// The bytes that the descriptors take; those of antialiased images grow with the images' sides.
+std::size_t preprocess_descriptor_bytes(const Placement* placements, std::int64_t count, Interpolation interpolation,
+                                        Size canvas);
+
+/// Writes the descriptors. `images` have pointers that the device can read: its own memory or pinned host memory, any
+/// alignment.
+///
+/// destination  what the launch will be given; its memory is not touched here
+/// descriptors  host memory of at least `preprocess_descriptor_bytes`, 16-byte aligned
+///
+/// Fails as `preprocess` does.
+Status describe_preprocess(const ImageView* images, const Placement* placements, std::int64_t count,
+                           const PreprocessParams& params, const TensorView& destination, void* descriptors,
+                           std::size_t descriptor_bytes);
+
+/// One launch for all images: the same bytes as `preprocess`.
+///
+/// descriptors    on the device, as described for the same count, canvas and dtype; 16-byte aligned
+/// interpolation  the one they were described for
+/// destination    on the device; at most 524,280 rows
+///
+/// Moves: see `preprocess`. 1080p -> 640 float16: 2.07 MB + 2.46 MB, floor 1.35 us on an H100.
+Status preprocess_on_device(Device& device, const void* descriptors, std::int64_t count, Interpolation interpolation,
+                            const TensorView& destination, Stream stream);
 
 /// Grey as OpenCV's cvtColor makes it, in three equal channels:
 ///   destination[y][x][c] = (9798 * red + 19235 * green + 3735 * blue + 16384) >> 15

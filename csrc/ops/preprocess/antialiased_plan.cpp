@@ -30,11 +30,7 @@ struct Axis {
     }
 };
 
-/// The source pixels [first, first + count) make a resized one.
-struct Window {
-    std::int64_t first;
-    std::int64_t count;
-};
+using Window = AntialiasedWindow;
 
 /// The window of resized pixel `index`, whose first and last weight are not 0, and its weights (`most_taps` at most).
 ///
@@ -132,6 +128,15 @@ void plan_rows(const Axis& axis, const Visible& rows, Scratch* scratch, Antialia
 }
 
 }  // namespace
+
+std::int64_t most_antialiased_taps(std::int64_t source_side, std::int64_t resized_side) {
+    return Axis(source_side, resized_side).most_taps();
+}
+
+AntialiasedWindow antialiased_window(std::int64_t source_side, std::int64_t resized_side, std::int64_t index,
+                                     std::int32_t* weights) {
+    return weigh(Axis(source_side, resized_side), index, weights);
+}
 
 std::int64_t antialiased_scratch_bytes(const Placement& placement, std::int64_t columns, std::int64_t rows) {
     const Axis horizontal(placement.crop.width, placement.resized_width);

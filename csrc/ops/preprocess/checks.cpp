@@ -1,6 +1,11 @@
 #include "ops/preprocess/checks.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace rfkernels {
+
+constexpr int kDestinationChannels = 3;
 
 std::string shape_of(const ImageView& image) {
     return "[" + std::to_string(image.height) + ", " + std::to_string(image.width) + ", " +
@@ -66,6 +71,91 @@ bool overlap(const ImageView& image, const TensorView& destination) {
     const std::uintptr_t image_begin = reinterpret_cast<std::uintptr_t>(image.data);
     const std::uintptr_t destination_begin = reinterpret_cast<std::uintptr_t>(destination.data);
     return image_begin < destination_begin + destination_size && destination_begin < image_begin + image_size;
+}
+
+Status check_placement(const Placement& placement, const ImageView& image, const std::string& name) {
+    const Rectangle& crop = placement.crop;
+    if (crop.x < 0 || crop.y < 0 || crop.width < 1 || crop.height < 1 || crop.width > image.width - crop.x ||
+        crop.height > image.height - crop.y) {
+        return Status::invalid_argument(
+            name + " has the crop x=" + std::to_string(crop.x) + ", y=" + std::to_string(crop.y) +
+            ", width=" + std::to_string(crop.width) + ", height=" + std::to_string(crop.height) +
+            ", which is not inside its image of shape " + shape_of(image) + "; plan it for this image");
+    }
+    if (placement.resized_width < 1 || placement.resized_height < 1 || placement.resized_width > kMaxSide ||
+        placement.resized_height > kMaxSide) {
+        return Status::invalid_argument(name + " resizes to " + std::to_string(placement.resized_height) + " x " +
+                                        std::to_string(placement.resized_width) + "; sides must be 1 to 2^24 pixels");
+    }
+    const auto within = [](std::int64_t start) { return start >= -kMaxSide && start <= kMaxSide; };
+    if (!within(placement.left) || !within(placement.top)) {
+        return Status::invalid_argument(name + " has left=" + std::to_string(placement.left) +
+                                        ", top=" + std::to_string(placement.top) + "; both must be within 2^24");
+    }
+    return Status();
+}
+
+Status check_destination(const TensorView& destination, std::int64_t count) {
+    if (destination.rank != 4 || destination.shape[0] != count || destination.shape[1] != kDestinationChannels) {
+        std::string shape;
+        for (int axis = 0; axis < std::min(destination.rank, kMaxRank); ++axis) {
+            shape += (axis == 0 ? "" : ", ") + std::to_string(destination.shape[axis]);
+        }
+        return Status::invalid_argument("destination has shape [" + shape + "]; it must be [" + std::to_string(count) +
+                                        ", 3, height, width], one for each image");
+    }
+    if (destination.shape[2] < 1 || destination.shape[3] < 1 || destination.shape[2] > kMaxSide ||
+        destination.shape[3] > kMaxSide) {
+        return Status::invalid_argument("destination is " + std::to_string(destination.shape[2]) + " x " +
+                                        std::to_string(destination.shape[3]) + "; sides must be 1 to 2^24 pixels");
+    }
+    if (destination.dtype == DataType::kInt32) {
+        return Status::invalid_argument("destination is int32; give uint8, float16, bfloat16 or float32");
+    }
+    const std::int64_t element = element_size(destination.dtype);
+    bool sound = destination.strides[3] == element;
+    for (int axis = 0; axis < 4; ++axis) {
+        const std::int64_t stride = destination.strides[axis];
+        sound = sound && stride >= 0 && stride % element == 0 &&
+                stride <= kMaxExtent / std::max<std::int64_t>(1, destination.shape[axis]);
+    }
+    if (!sound) {
+        return Status::invalid_argument(
+            "destination has strides that are negative, too large, not whole elements, or whose columns are not "
+            "contiguous");
+    }
+    if (destination.data == nullptr && count > 0) {
+        return Status::invalid_argument("destination has no data (a null pointer)");
+    }
+    if (reinterpret_cast<std::uintptr_t>(destination.data) % static_cast<std::uintptr_t>(element) != 0) {
+        return Status::invalid_argument("destination is not aligned to its " + std::to_string(element) +
+                                        "-byte elements; give memory that is");
+    }
+    return Status();
+}
+
+Status check_params(const PreprocessParams& params, DataType dtype) {
+    if (dtype == DataType::kUint8 && params.normalization != Normalization::kNone) {
+        return Status::invalid_argument("destination is uint8, which cannot hold normalized values; ask for none");
+    }
+    const char* names[] = {"mean", "std", "scale", "offset"};
+    const float* values[] = {params.mean, params.deviation, params.scale, params.offset};
+    for (int group = 0; group < 4; ++group) {
+        for (int channel = 0; channel < kDestinationChannels; ++channel) {
+            if (!std::isfinite(values[group][channel])) {
+                return Status::invalid_argument(std::string(names[group]) + " holds " +
+                                                std::to_string(values[group][channel]) + "; give finite numbers");
+            }
+        }
+    }
+    if (!std::isfinite(params.divisor) || params.divisor == 0.0F) {
+        return Status::invalid_argument("divisor is " + std::to_string(params.divisor) +
+                                        "; give a finite number other than 0");
+    }
+    for (float deviation : params.deviation) {
+        if (deviation == 0.0F) return Status::invalid_argument("std holds 0; values are divided by it");
+    }
+    return Status();
 }
 
 }  // namespace rfkernels

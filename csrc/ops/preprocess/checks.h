@@ -6,6 +6,7 @@
 #include <string>
 
 #include "rfkernels/image.h"
+#include "rfkernels/preprocess.h"
 #include "rfkernels/status.h"
 #include "rfkernels/tensor.h"
 
@@ -22,6 +23,15 @@ std::int64_t element_size(DataType dtype);
 
 /// A pointer, 1, 3 or 4 channels, sides of 1 to 2^24, rows that do not overlap.
 Status check_image(const ImageView& image, const std::string& name);
+
+/// A crop inside the image, a resized size and a place on the canvas that arithmetic can hold.
+Status check_placement(const Placement& placement, const ImageView& image, const std::string& name);
+
+/// uint8, float16, bfloat16 or float32 [count, 3, height, width] with contiguous columns.
+Status check_destination(const TensorView& destination, std::int64_t count);
+
+/// Finite numbers, no division by 0, no normalization of bytes.
+Status check_params(const PreprocessParams& params, DataType dtype);
 
 /// A C-contiguous uint8 [height, width, 3] of the image's size that does not share memory with it.
 Status check_image_destination(const TensorView& destination, const ImageView& image);
