@@ -122,7 +122,7 @@ def memcpy_gigabytes_per_second(*, repeats: int = 9) -> float:
 
 def format_row(row: Row) -> str:
     """`preprocess  1080p->640 float16  0.420 ms   4.5 MB  10.8 GB/s   58 % of memcpy   (cv2+numpy 4.40 ms, 10.5x)`."""
-    columns = [f"{row.name:<14} {row.case:<34} {row.median_ms:8.3f} ms"]
+    columns = [f"{row.name:<20} {row.case:<34} {row.median_ms:8.3f} ms"]
     if row.bytes_moved is not None and row.gigabytes_per_second is not None:
         columns.append(f"{row.bytes_moved / 1e6:6.2f} MB  {row.gigabytes_per_second:6.1f} GB/s")
     if row.share_of_memcpy is not None:

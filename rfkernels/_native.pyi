@@ -248,3 +248,16 @@ def masks_to_dense_into(
 def find_contours(mask: NDArray[np.uint8], all_contours: bool) -> _Polygons: ...
 def encode_run_lengths(mask: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.int64]]: ...
 def decode_run_lengths_into(out: NDArray[np.uint8], counts: str) -> None: ...
+
+# connected components
+
+def connected_components_into(
+    labels: NDArray[np.int32], areas: NDArray[np.int32], masks: NDArray[np.uint8]
+) -> None: ...
+def clean_mask_logits_into(
+    out: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    max_hole_area: int,
+    max_sprinkle_area: int,
+    threshold: float,
+) -> None: ...

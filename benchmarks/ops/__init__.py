@@ -8,9 +8,9 @@ from rfkernels.benchmarks.harness import format_row, rows_as_json
 def run_all(*, repeats: int, as_json: bool, on_progress: Callable[[int, int], None] | None = None) -> str:
     """Every op's rows, one line each, or as JSON. `on_progress` is told how many ops of how many are done."""
     # Here and not above, so that each module can be run on its own with `python -m`.
-    from rfkernels.benchmarks.ops import detection, keypoints, masks, neighbourhoods, preprocess
+    from rfkernels.benchmarks.ops import connected_components, detection, keypoints, masks, neighbourhoods, preprocess
 
-    modules = (preprocess, detection, keypoints, masks, neighbourhoods)
+    modules = (preprocess, detection, keypoints, masks, neighbourhoods, connected_components)
     rows = []
     for done, module in enumerate(modules):
         if on_progress is not None:

@@ -20,5 +20,6 @@ void bind_preprocess(py::module_& module);
 void bind_neighbourhoods(py::module_& module);
 void bind_keypoints(py::module_& module);
 void bind_masks(py::module_& module);
+void bind_connected_components(py::module_& module);
 
 }  // namespace rfkernels::bindings

@@ -31,4 +31,5 @@ PYBIND11_MODULE(_native, module) {
     rfkernels::bindings::bind_neighbourhoods(module);
     rfkernels::bindings::bind_keypoints(module);
     rfkernels::bindings::bind_masks(module);
+    rfkernels::bindings::bind_connected_components(module);
 }

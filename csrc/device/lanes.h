@@ -107,6 +107,22 @@ inline std::uint32_t lanes_greater(Floats a, Floats b) {
 #endif
 }
 
+// Bit i is set where a[i] <= b[i]; a NaN sets none.
+inline std::uint32_t lanes_at_most(Floats a, Floats b) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
+#elif defined(__AVX2__)
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LE_OQ)));
+#elif defined(__SSE__)
+    return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmple_ps(a, b)));
+#else
+    const Ints at_most = a <= b;
+    std::uint32_t bits = 0;
+    for (int lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(at_most[lane] & 1) << lane;
+    return bits;
+#endif
+}
+
 inline ShortBits load_short_bits(const Bfloat16* from) {
     ShortBits lanes;
     std::memcpy(&lanes, from, sizeof(lanes));

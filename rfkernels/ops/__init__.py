@@ -1,6 +1,12 @@
 """The kernels on their own: NumPy arrays (or anything that shares its memory through DLPack) in, NumPy arrays out."""
 
 from rfkernels._native import MaskGrid, Placement, Rectangle, active_instruction_set, supported_instruction_sets
+from rfkernels.ops.connected_components import (
+    Components,
+    clean_mask_logits,
+    clean_mask_logits_into,
+    connected_components,
+)
 from rfkernels.ops.detection import (
     Candidates,
     Detections,
@@ -38,6 +44,7 @@ from rfkernels.ops.preprocess import (
 
 __all__ = [
     "Candidates",
+    "Components",
     "Detections",
     "FeatureGrid",
     "Kept",
@@ -48,6 +55,9 @@ __all__ = [
     "RunLengths",
     "StaticCrop",
     "active_instruction_set",
+    "clean_mask_logits",
+    "clean_mask_logits_into",
+    "connected_components",
     "contrast",
     "decode_rle",
     "detect_from_candidates",

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "check.h"
+#include "rfkernels/connected_components.h"
 #include "rfkernels/detection.h"
 #include "rfkernels/instruction_set.h"
 #include "rfkernels/keypoints.h"
@@ -211,6 +212,26 @@ void check_masks() {
                            StatusCode::kInvalidArgument);
 }
 
+void check_connected_components() {
+    // The second mask has more runs than the first: memory is asked for again.
+    const std::uint8_t masks[12] = {1, 1, 1, 0, 0, 1, 1, 0, 1, 0, 1, 0};
+    std::int32_t labels[12];
+    std::int32_t areas[12];
+    float logits[12];
+    float out[12];
+    for (int i = 0; i < 12; ++i) logits[i] = masks[i] != 0 ? 1.0F : -1.0F;
+    const auto label = [&](std::int64_t height) {
+        return rfkernels::connected_components(masks, {2, height, 3}, labels, areas);
+    };
+    const auto clean = [&](std::int64_t max_area) {
+        return rfkernels::clean_mask_logits(logits, {2, 2, 3}, {max_area, max_area, 0.0F}, out);
+    };
+    check_every_allocation([&] { return label(2); }, StatusCode::kOk);
+    check_every_allocation([&] { return label(0); }, StatusCode::kInvalidArgument);
+    check_every_allocation([&] { return clean(2); }, StatusCode::kOk);
+    check_every_allocation([&] { return clean(-1); }, StatusCode::kInvalidArgument);
+}
+
 void check_suppression() {
     const float boxes[8] = {0.0F, 0.0F, 10.0F, 10.0F, 20.0F, 20.0F, 30.0F, 30.0F};
     const float scores[2] = {0.5F, 0.6F};
@@ -262,6 +283,7 @@ int main() {
     check_keypoints();
     check_neighbourhoods();
     check_masks();
+    check_connected_components();
     check_suppression();
     check_preprocess();
     return 0;
