@@ -8,6 +8,7 @@
 #include "emulation/emulation.h"
 #include "planted_bugs/planted_bug.h"
 #include "rfkernels/device.h"
+#include "schedules.h"
 
 // The harness itself: every planted bug is reported by its name, under every schedule, and the same kernel without the
 // bug is not. What needs the hooks is tested in the build that has them.
@@ -21,7 +22,6 @@ using rfkernels::emulation::Emulator;
 using rfkernels::emulation::Finding;
 using rfkernels::emulation::FindingKind;
 using rfkernels::emulation::Options;
-using rfkernels::emulation::Order;
 namespace planted = rfkernels::planted;
 
 struct PlantedBug {
@@ -56,22 +56,6 @@ const PlantedBug kPlantedBugs[] = {
     {"spinning", planted::spinning, FindingKind::kEndlessLoop, false, true},
     {"too_many_lanes", planted::too_many_lanes, FindingKind::kLaunchLimits, false, true},
     {"too_much_shared", planted::too_much_shared, FindingKind::kLaunchLimits, false, true},
-};
-
-struct Schedule {
-    const char* name;
-    Order lanes;
-    Order blocks;
-    unsigned resident_blocks;
-    double preemption;
-};
-
-const Schedule kSchedules[] = {
-    {"sequential", Order::kSequential, Order::kSequential, 1, 0.0},
-    {"reverse", Order::kReverse, Order::kReverse, 1, 0.0},
-    {"random", Order::kRandom, Order::kRandom, 1, 0.0},
-    {"interleaved", Order::kRandom, Order::kRandom, 4, 0.0},
-    {"preempted", Order::kRandom, Order::kRandom, 4, 0.2},
 };
 
 struct Bench {
@@ -116,12 +100,9 @@ struct Bench {
 };
 
 Options options_of(const Schedule& schedule, std::uint64_t seed) {
-    Options options;
-    options.lanes = schedule.lanes;
-    options.blocks = schedule.blocks;
-    options.resident_blocks = schedule.resident_blocks;
-    options.preemption = schedule.preemption;
-    options.seed = seed;
+    Options options = schedule.options(seed);
+    // These kernels are small: a switch now and then would change nothing.
+    if (options.preemption > 0.0) options.preemption = 0.2;
     options.most_steps = 100000;
     return options;
 }

@@ -311,7 +311,8 @@ __device__ __forceinline__ void store(const DevicePreprocessParams& params, cons
 }
 
 template <typename Kind, bool kAntialiased>
-__global__ void __launch_bounds__(kWarps* kWarpLanes) preprocess(const std::uint8_t* descriptors, DeviceCanvas canvas) {
+__global__ void __launch_bounds__(kWarps* kWarpLanes, 2)
+    preprocess(const std::uint8_t* descriptors, DeviceCanvas canvas) {
     RFK_SHARED(int, offsets, kTileColumns);
     RFK_SHARED(unsigned, weights, kTileColumns);
     RFK_SHARED(unsigned, words, kWarps* kSpanWords);
@@ -344,13 +345,10 @@ __global__ void __launch_bounds__(kWarps* kWarpLanes) preprocess(const std::uint
     const bool has_tile = shows && tile_column < image.column_end && tile_column + kTileColumns > image.column_begin;
     const bool draws = has_tile && row >= image.row_begin && row < image.row_end;
     if (draws) {
-        int lane_offsets[kLaneColumns];
-        unsigned lane_weights[kLaneColumns];
-        RFK_UNROLL
-        for (int i = 0; i < kLaneColumns; ++i) {
-            lane_offsets[i] = offsets[lane * kLaneColumns + i];
-            lane_weights[i] = weights[lane * kLaneColumns + i];
-        }
+        const int4 four_offsets = load_vector<int4>(offsets + lane * kLaneColumns);
+        const uint4 four_weights = load_vector<uint4>(weights + lane * kLaneColumns);
+        const int lane_offsets[kLaneColumns] = {four_offsets.x, four_offsets.y, four_offsets.z, four_offsets.w};
+        const unsigned lane_weights[kLaneColumns] = {four_weights.x, four_weights.y, four_weights.z, four_weights.w};
         Tile tile;
         tile.lane = lane;
         tile.begin = lane_offsets[0];

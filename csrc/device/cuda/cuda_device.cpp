@@ -1,0 +1,332 @@
+// A GPU through the CUDA runtime. Every call is checked; what fails is told with what it was given.
+
+#include <cuda_runtime_api.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "device/guarded.h"
+#include "device/launch.h"
+#include "device/launch_error.h"
+#include "device/open.h"
+
+namespace rfkernels::cuda {
+namespace {
+
+constexpr const char* kNoMemory = "no memory for a call of the CUDA runtime";
+
+Status checked(cudaError_t error, const std::string& call) {
+    if (error == cudaSuccess) return Status();
+    cudaGetLastError();  // an error that is no fault of the device's stays set otherwise
+    const std::string message = call + " failed: " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
+    if (error == cudaErrorMemoryAllocation)
+        return Status::device_error(message + "; free device memory or ask for less");
+    return Status::device_error(message);
+}
+
+/// For as long as it lives, this thread's device.
+class OnDevice {
+  public:
+    explicit OnDevice(int ordinal) {
+        status_ = checked(cudaGetDevice(&before_), "cudaGetDevice");
+        if (status_.ok() && before_ != ordinal) {
+            status_ = checked(cudaSetDevice(ordinal), "cudaSetDevice(" + std::to_string(ordinal) + ")");
+            changed_ = status_.ok();
+        }
+    }
+    ~OnDevice() {
+        if (changed_) cudaSetDevice(before_);
+    }
+    OnDevice(const OnDevice&) = delete;
+    OnDevice& operator=(const OnDevice&) = delete;
+    const Status& status() const { return status_; }
+
+  private:
+    int before_ = 0;
+    bool changed_ = false;
+    Status status_;
+};
+
+struct CudaGraph {
+    cudaGraphExec_t executable = nullptr;
+    std::uint64_t kernels = 0;
+    std::uint64_t bytes_to_device = 0;
+    std::uint64_t bytes_to_host = 0;
+};
+
+/// What a captured graph holds, for the counters.
+Status count_nodes(cudaGraph_t graph, CudaGraph* counted) {
+    std::size_t count = 0;
+    Status status = checked(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
+    if (!status.ok()) return status;
+    std::vector<cudaGraphNode_t> nodes(count);
+    status = checked(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
+    for (std::size_t i = 0; i < count && status.ok(); ++i) {
+        cudaGraphNodeType type{};
+        status = checked(cudaGraphNodeGetType(nodes[i], &type), "cudaGraphNodeGetType");
+        if (!status.ok()) return status;
+        if (type == cudaGraphNodeTypeKernel) ++counted->kernels;
+        if (type != cudaGraphNodeTypeMemcpy) continue;
+        cudaMemcpy3DParms copy{};
+        status = checked(cudaGraphMemcpyNodeGetParams(nodes[i], &copy), "cudaGraphMemcpyNodeGetParams");
+        const std::uint64_t bytes = copy.extent.width * copy.extent.height * copy.extent.depth;
+        if (copy.kind == cudaMemcpyHostToDevice) counted->bytes_to_device += bytes;
+        if (copy.kind == cudaMemcpyDeviceToHost) counted->bytes_to_host += bytes;
+    }
+    return status;
+}
+
+class CudaDevice final : public Device {
+  public:
+    CudaDevice(int ordinal, std::string name) : Device(DeviceKind::kCuda, ordinal), name_(std::move(name)) {}
+
+    std::string name() const override { return name_; }
+
+    Status allocate(std::size_t bytes, const char* purpose, void** memory) override {
+        return on_device([&] {
+            return checked(cudaMalloc(memory, bytes),
+                           "cudaMalloc of " + std::to_string(bytes) + " bytes for " + purpose);
+        });
+    }
+    Status release(void* memory) override {
+        return on_device([&] { return checked(cudaFree(memory), "cudaFree"); });
+    }
+    Status allocate_pinned(std::size_t bytes, const char* purpose, void** memory) override {
+        return on_device([&] {
+            return checked(cudaHostAlloc(memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped),
+                           "cudaHostAlloc of " + std::to_string(bytes) + " bytes for " + purpose);
+        });
+    }
+    Status release_pinned(void* memory) override {
+        return on_device([&] { return checked(cudaFreeHost(memory), "cudaFreeHost"); });
+    }
+    Status locate(const void* address, MemoryPlace* place) override {
+        return on_device([&] {
+            cudaPointerAttributes attributes{};
+            const Status status = checked(cudaPointerGetAttributes(&attributes, address), "cudaPointerGetAttributes");
+            if (!status.ok()) return status;
+            switch (attributes.type) {
+                case cudaMemoryTypeDevice:
+                case cudaMemoryTypeManaged:
+                    *place = attributes.device == ordinal() ? MemoryPlace::kDevice : MemoryPlace::kOtherDevice;
+                    break;
+                case cudaMemoryTypeHost:
+                    *place = MemoryPlace::kPinnedHost;
+                    break;
+                default:
+                    *place = MemoryPlace::kPageableHost;
+            }
+            return Status();
+        });
+    }
+
+    Status create_stream(Stream* stream) override {
+        return on_device([&] {
+            cudaStream_t made = nullptr;
+            const Status status =
+                checked(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+            *stream = made;
+            return status;
+        });
+    }
+    Status destroy_stream(Stream stream) override {
+        return on_device([&] { return checked(cudaStreamDestroy(of(stream)), "cudaStreamDestroy"); });
+    }
+    Status synchronize(Stream stream) override {
+        return on_device([&] {
+            ++counted_.synchronizations;
+            return checked(cudaStreamSynchronize(of(stream)), "cudaStreamSynchronize, which waits for all before it,");
+        });
+    }
+    Status copy(void* to, const void* from, std::size_t bytes, CopyDirection direction, Stream stream) override {
+        return on_device([&]() -> Status {
+            const cudaMemcpyKind kind = direction == CopyDirection::kToDevice ? cudaMemcpyHostToDevice
+                                        : direction == CopyDirection::kToHost ? cudaMemcpyDeviceToHost
+                                                                              : cudaMemcpyDeviceToDevice;
+            cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+            Status status = checked(cudaStreamIsCapturing(of(stream), &capture), "cudaStreamIsCapturing");
+            if (!status.ok()) return status;
+            status = checked(cudaMemcpyAsync(to, from, bytes, kind, of(stream)),
+                             "cudaMemcpyAsync of " + std::to_string(bytes) + " bytes");
+            if (!status.ok() || capture != cudaStreamCaptureStatusNone) return status;
+            if (direction == CopyDirection::kToDevice) counted_.bytes_to_device += bytes;
+            if (direction != CopyDirection::kToHost) return status;
+            counted_.bytes_to_host += bytes;
+            // From pageable memory the runtime stages before it returns; to it, it may return early.
+            MemoryPlace place = MemoryPlace::kPageableHost;
+            status = locate(to, &place);
+            return status.ok() && place == MemoryPlace::kPageableHost ? synchronize(stream) : status;
+        });
+    }
+    Status fill(void* memory, std::uint8_t byte, std::size_t bytes, Stream stream) override {
+        return on_device([&] {
+            return checked(cudaMemsetAsync(memory, byte, bytes, of(stream)),
+                           "cudaMemsetAsync of " + std::to_string(bytes) + " bytes");
+        });
+    }
+    Status call_host(void (*function)(void*), void* argument, Stream stream) override {
+        return on_device(
+            [&] { return checked(cudaLaunchHostFunc(of(stream), function, argument), "cudaLaunchHostFunc"); });
+    }
+
+    Status create_event(Event* event) override {
+        return on_device([&] {
+            cudaEvent_t made = nullptr;
+            const Status status =
+                checked(cudaEventCreateWithFlags(&made, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+            *event = made;
+            return status;
+        });
+    }
+    Status destroy_event(Event event) override {
+        return on_device(
+            [&] { return checked(cudaEventDestroy(static_cast<cudaEvent_t>(event)), "cudaEventDestroy"); });
+    }
+    Status record_event(Event event, Stream stream) override {
+        return on_device(
+            [&] { return checked(cudaEventRecord(static_cast<cudaEvent_t>(event), of(stream)), "cudaEventRecord"); });
+    }
+    Status wait_event(Event event, Stream stream) override {
+        return on_device([&] {
+            return checked(cudaStreamWaitEvent(of(stream), static_cast<cudaEvent_t>(event), 0), "cudaStreamWaitEvent");
+        });
+    }
+    Status synchronize_event(Event event) override {
+        return on_device([&] {
+            ++counted_.synchronizations;
+            return checked(cudaEventSynchronize(static_cast<cudaEvent_t>(event)),
+                           "cudaEventSynchronize, which waits for all before it,");
+        });
+    }
+
+    Status begin_capture(Stream stream) override {
+        return on_device([&] {
+            return checked(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeThreadLocal),
+                           "cudaStreamBeginCapture");
+        });
+    }
+    Status end_capture(Stream stream, Graph* graph) override {
+        return on_device([&]() -> Status {
+            cudaGraph_t captured = nullptr;
+            Status status = checked(cudaStreamEndCapture(of(stream), &captured), "cudaStreamEndCapture");
+            if (!status.ok()) return status;
+            auto made = std::make_unique<CudaGraph>();
+            status = count_nodes(captured, made.get());
+            if (status.ok()) {
+                status = checked(cudaGraphInstantiate(&made->executable, captured, 0), "cudaGraphInstantiate");
+            }
+            cudaGraphDestroy(captured);
+            if (status.ok()) *graph = made.release();
+            return status;
+        });
+    }
+    Status destroy_graph(Graph graph) override {
+        return on_device([&] {
+            const std::unique_ptr<CudaGraph> known(static_cast<CudaGraph*>(graph));
+            return checked(cudaGraphExecDestroy(known->executable), "cudaGraphExecDestroy");
+        });
+    }
+    Status launch_graph(Graph graph, Stream stream) override {
+        return on_device([&] {
+            const CudaGraph* known = static_cast<const CudaGraph*>(graph);
+            ++counted_.graph_launches;
+            counted_.kernels_in_graphs += known->kernels;
+            counted_.bytes_to_device += known->bytes_to_device;
+            counted_.bytes_to_host += known->bytes_to_host;
+            return checked(cudaGraphLaunch(known->executable, of(stream)), "cudaGraphLaunch");
+        });
+    }
+
+    void count_launch() { ++counted_.kernel_launches; }
+
+  private:
+    static cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream); }
+
+    template <typename Body>
+    Status on_device(const Body& body) {
+        return guarded(kNoMemory, [&]() -> Status {
+            const OnDevice guard(ordinal());
+            return guard.status().ok() ? body() : guard.status();
+        });
+    }
+
+    std::string name_;
+};
+
+std::vector<std::shared_ptr<CudaDevice>>& opened_devices() {
+    static std::vector<std::shared_ptr<CudaDevice>> devices;
+    return devices;
+}
+
+std::mutex& opening() {
+    static std::mutex mutex;
+    return mutex;
+}
+
+}  // namespace
+
+Status open_device(int ordinal, std::shared_ptr<Device>* device) {
+    const std::lock_guard<std::mutex> lock(opening());
+    for (const auto& opened : opened_devices()) {
+        if (opened->ordinal() != ordinal) continue;
+        *device = opened;
+        return Status();
+    }
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess) {
+        cudaGetLastError();
+        return Status::unavailable(std::string("there is no CUDA device: ") + cudaGetErrorString(error));
+    }
+    if (ordinal < 0 || ordinal >= count) {
+        return Status::unavailable("there is no CUDA device " + std::to_string(ordinal) + "; this machine has " +
+                                   std::to_string(count));
+    }
+    cudaDeviceProp properties{};
+    const Status status = checked(cudaGetDeviceProperties(&properties, ordinal),
+                                  "cudaGetDeviceProperties(" + std::to_string(ordinal) + ")");
+    if (!status.ok()) return status;
+    opened_devices().push_back(std::make_shared<CudaDevice>(ordinal, properties.name));
+    *device = opened_devices().back();
+    return Status();
+}
+
+bool enqueue_launch(const char* name, const void* kernel, const LaunchShape& shape, void** arguments, Stream stream) {
+    const Status status = guarded(kNoMemory, [&]() -> Status {
+        constexpr std::size_t kWithoutAsking = 48 << 10;
+        std::string text = std::string("launch of ") + name + " (grid " + std::to_string(shape.grid.x) + " x " +
+                           std::to_string(shape.grid.y) + " x " + std::to_string(shape.grid.z) + ", block " +
+                           std::to_string(shape.block.x) + " x " + std::to_string(shape.block.y) + " x " +
+                           std::to_string(shape.block.z) + ", " + std::to_string(shape.dynamic_shared_bytes) +
+                           " bytes of shared memory)";
+        if (shape.dynamic_shared_bytes > kWithoutAsking) {
+            const Status asked = checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                              static_cast<int>(shape.dynamic_shared_bytes)),
+                                         text + ": cudaFuncSetAttribute");
+            if (!asked.ok()) return asked;
+        }
+        const Status launched = checked(cudaLaunchKernel(kernel, dim3(shape.grid.x, shape.grid.y, shape.grid.z),
+                                                         dim3(shape.block.x, shape.block.y, shape.block.z), arguments,
+                                                         shape.dynamic_shared_bytes, static_cast<cudaStream_t>(stream)),
+                                        text);
+        if (!launched.ok()) return launched;
+        cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+        int ordinal = 0;
+        if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture) == cudaSuccess &&
+            capture == cudaStreamCaptureStatusNone && cudaGetDevice(&ordinal) == cudaSuccess) {
+            const std::lock_guard<std::mutex> lock(opening());
+            for (const auto& opened : opened_devices()) {
+                if (opened->ordinal() == ordinal) opened->count_launch();
+            }
+        }
+        return Status();
+    });
+    if (status.ok()) return true;
+    keep_launch_error(status);
+    return false;
+}
+
+}  // namespace rfkernels::cuda
