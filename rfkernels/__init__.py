@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rfkernels.errors import (
     CheckpointError,
+    DeviceError,
     EngineError,
     InputImageLoadError,
     InvalidArgumentError,
@@ -36,6 +37,7 @@ __version__ = version("rfkernels")
 
 __all__ = [
     "CheckpointError",
+    "DeviceError",
     "EngineError",
     "ImageOptions",
     "InputImageLoadError",

@@ -25,6 +25,10 @@ class UnavailableError(RfkernelsError, RuntimeError):
     """This machine or this build cannot do what was asked: an instruction set, a device."""
 
 
+class DeviceError(RfkernelsError, RuntimeError):
+    """A device failed at something it was asked for: memory, a copy, a kernel. The message names the call."""
+
+
 class InvalidArgumentError(RfkernelsError, ValueError):
     """An argument has a type, shape or value the function does not accept."""
 

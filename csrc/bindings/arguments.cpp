@@ -63,6 +63,37 @@ Placement placement_of(const py::handle& object, const std::string& name) {
 
 }  // namespace
 
+TensorView device_view(const py::tuple& view, const std::string& name) {
+    const auto shape = view[2].cast<std::vector<std::int64_t>>();
+    const auto strides = view[3].cast<std::vector<std::int64_t>>();
+    const std::string dtype = view[1].cast<std::string>();
+    TensorView result;
+    if (shape.size() != strides.size() || shape.size() > kMaxRank) {
+        throw py::value_error(name + " has " + std::to_string(shape.size()) + " axes; give at most " +
+                              std::to_string(kMaxRank));
+    }
+    if (dtype == "uint8" || dtype == "bool") {
+        result.dtype = DataType::kUint8;
+    } else if (dtype == "int32") {
+        result.dtype = DataType::kInt32;
+    } else if (dtype == "float16") {
+        result.dtype = DataType::kFloat16;
+    } else if (dtype == "bfloat16") {
+        result.dtype = DataType::kBfloat16;
+    } else if (dtype == "float32") {
+        result.dtype = DataType::kFloat32;
+    } else {
+        throw py::value_error(name + " has dtype " + dtype + "; give uint8, int32, float16, bfloat16 or float32");
+    }
+    result.data = pointer_at(view[0].cast<std::uintptr_t>());
+    result.rank = static_cast<int>(shape.size());
+    for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+        result.shape[axis] = shape[axis];
+        result.strides[axis] = strides[axis];
+    }
+    return result;
+}
+
 TensorView view_of_values(const py::array& array, const std::string& name, int rank) {
     const bool is_float32 = py::isinstance<py::array_t<float>>(array);
     if (!is_float32 && !py::isinstance<py::array_t<std::uint16_t>>(array)) {

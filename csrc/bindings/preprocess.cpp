@@ -2,9 +2,11 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "arguments.h"
 #include "common.h"
 
 namespace rfkernels::bindings {
@@ -242,6 +244,84 @@ void bind_placement(py::module_& module) {
         });
 }
 
+/// Images on a device: views of uint8 [height, width] or [height, width, channels], packed pixels.
+std::vector<ImageView> device_images(const std::vector<py::tuple>& views) {
+    std::vector<ImageView> images;
+    for (std::size_t n = 0; n < views.size(); ++n) {
+        const std::string name = "images[" + std::to_string(n) + "]";
+        const TensorView view = device_view(views[n], name);
+        const std::int64_t channels = view.rank == 3 ? view.shape[2] : 1;
+        const bool is_packed = view.rank >= 2 && (view.shape[1] == 1 || view.strides[1] == channels) &&
+                               (view.rank == 2 || channels == 1 || view.strides[2] == 1);
+        if (view.dtype != DataType::kUint8 || (view.rank != 2 && view.rank != 3) || !is_packed) {
+            throw py::value_error(name + " has shape " + std::string(py::str(views[n][2])) + ", strides " +
+                                  std::string(py::str(views[n][3])) + " and dtype " +
+                                  std::string(py::str(views[n][1])) +
+                                  "; give uint8 [height, width] or [height, width, channels] of pixels that lie one "
+                                  "behind the other");
+        }
+        ImageView image;
+        image.data = static_cast<const std::uint8_t*>(view.data);
+        image.height = view.shape[0];
+        image.width = view.shape[1];
+        image.channels = static_cast<int>(std::min<std::int64_t>(channels, 5));
+        image.row_pitch = image.height > 1 ? view.strides[0] : image.width * channels;
+        images.push_back(image);
+    }
+    return images;
+}
+
+void bind_device_functions(py::module_& module) {
+    module.def(
+        "preprocess_descriptor_bytes",
+        [](const std::vector<Placement>& placements, const std::string& interpolation, std::int64_t height,
+           std::int64_t width) {
+            return preprocess_descriptor_bytes(placements.data(), static_cast<std::int64_t>(placements.size()),
+                                               interpolation_of(interpolation), Size{height, width});
+        },
+        py::arg("placements"), py::arg("interpolation"), py::arg("height"), py::arg("width"),
+        "Bytes that describe_preprocess writes.");
+    module.def(
+        "describe_preprocess",
+        [](const py::array_t<std::uint8_t>& descriptors, const std::vector<py::tuple>& images,
+           const std::vector<Placement>& placements, const py::tuple& destination, bool swap_channels, int pad_value,
+           const std::string& normalization, float divisor, const std::vector<float>& first,
+           const std::vector<float>& second, bool keep_padding, const std::string& interpolation) {
+            PreprocessParams params = params_of(swap_channels, pad_value, normalization, divisor, first, second);
+            params.interpolation = interpolation_of(interpolation);
+            params.keep_padding = keep_padding;
+            const std::vector<ImageView> views = device_images(images);
+            if (views.size() != placements.size()) {
+                throw py::value_error("images holds " + std::to_string(views.size()) + " and placements " +
+                                      std::to_string(placements.size()) + "; give one placement for each image");
+            }
+            py::array_t<std::uint8_t> writable = descriptors;
+            raise_if_failed(describe_preprocess(
+                views.data(), placements.data(), static_cast<std::int64_t>(views.size()), params,
+                device_view(destination, "out"), writable.mutable_data(), static_cast<std::size_t>(writable.size())));
+        },
+        py::arg("descriptors").noconvert(), py::arg("images"), py::arg("placements"), py::arg("destination"),
+        py::kw_only(), py::arg("swap_channels"), py::arg("pad_value"), py::arg("normalization"), py::arg("divisor"),
+        py::arg("first"), py::arg("second"), py::arg("keep_padding"), py::arg("interpolation"),
+        "What preprocess_on_device reads, into host memory.");
+    module.def(
+        "preprocess_on_device",
+        [](Device& device, std::uintptr_t descriptors, const py::tuple& destination, const std::string& interpolation,
+           std::uintptr_t stream) {
+            const TensorView view = device_view(destination, "out");
+            const Interpolation chosen = interpolation_of(interpolation);
+            Status status;
+            {
+                const py::gil_scoped_release release;
+                status = preprocess_on_device(device, pointer_at(descriptors), view.shape[0], chosen, view,
+                                              pointer_at(stream));
+            }
+            raise_if_failed(status);
+        },
+        py::arg("device"), py::arg("descriptors"), py::arg("destination"), py::arg("interpolation"), py::arg("stream"),
+        "Images to network input on a device, one launch.");
+}
+
 void bind_planning(py::module_& module) {
     module.def(
         "plan_static_crop",
@@ -303,6 +383,7 @@ void bind_planning(py::module_& module) {
 void bind_preprocess(py::module_& module) {
     bind_placement(module);
     bind_planning(module);
+    bind_device_functions(module);
     module.def(
         "preprocess_into",
         [](const py::array& out, const std::vector<py::array>& images, const std::vector<Placement>& placements,

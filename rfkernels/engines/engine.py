@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rfkernels.device import Device, DeviceArray, Stream
+
 
 @dataclass(frozen=True)
 class TensorSpecification:
@@ -100,6 +102,62 @@ class Engine(Protocol):
 
     def session(self, batch: int | None = None) -> AbstractContextManager[Session]:
         """Lend a session for `batch` images; it goes back to the pool when the `with` block ends.
+
+        Args:
+            batch: None is what the network was built for, or 1 where it takes any.
+
+        Raises:
+            InvalidArgumentError: a batch that the network does not take.
+        """
+
+
+class DeviceSession(Protocol):
+    """One request in flight on a device: memory of its own, at addresses that stay, so that it can be captured."""
+
+    @property
+    def inputs(self) -> Mapping[str, DeviceArray]:
+        """What the network reads."""
+
+    @property
+    def outputs(self) -> Mapping[str, DeviceArray]:
+        """What it writes."""
+
+    def enqueue(self, stream: Stream) -> None:
+        """Put the network on a stream, which may be one that is captured. Returns at once.
+
+        Raises:
+            EngineError: the runtime refused.
+        """
+
+    def check(self) -> None:
+        """After a wait for the stream: raise what went wrong in a run, where the runtime tells so late.
+
+        Raises:
+            EngineError: the network could not be run.
+        """
+
+
+class DeviceEngine(Protocol):
+    """A network compiled for a device. Safe to use from several threads; each takes a session."""
+
+    @property
+    def device(self) -> Device:
+        """Where it runs."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpecification, ...]:
+        """The network's inputs."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpecification, ...]:
+        """The network's outputs."""
+
+    @property
+    def description(self) -> Mapping[str, str]:
+        """Runtime, version, device and precision, as shown to a person."""
+
+    def create_session(self, batch: int | None = None) -> DeviceSession:
+        """Memory for a batch of images, for as long as the session is kept.
 
         Args:
             batch: None is what the network was built for, or 1 where it takes any.
