@@ -74,7 +74,9 @@ class Device:
         memory = DeviceMemory(self, max(size, 1), purpose)
         return DeviceArray(self, memory.address, shape, dtype, owner=memory)
 
-    def upload(self, array: ArrayLike, stream: Stream, *, dtype: str | None = None, purpose: str = "array") -> DeviceArray:
+    def upload(
+        self, array: ArrayLike, stream: Stream, *, dtype: str | None = None, purpose: str = "array"
+    ) -> DeviceArray:
         """A copy on the device of a NumPy array, complete when the stream has come to it.
 
         Args:
@@ -211,6 +213,13 @@ class DeviceArray:
             self.device, self.address + first * step, (last - first, *self.shape[1:]), self.dtype, owner=self
         )
 
+    def host_view(self) -> NDArray[Any]:
+        """The emulated device's memory as an array of the host's, without waiting for anything; bits of bfloat16."""
+        if self.device.kind != "emulated":
+            raise InvalidArgumentError(f"{self!r} is not memory of the host's; use numpy() for a copy")
+        view = _bytes_at(self.address, self.nbytes, owner=self)
+        return view.view("uint16" if self.dtype == "bfloat16" else self.dtype).reshape(self.shape)
+
     def write(self, values: NDArray[Any], stream: Stream) -> None:
         """Copy a C-contiguous NumPy array of as many bytes here."""
         if values.nbytes != self.nbytes or not values.flags.c_contiguous:
@@ -283,15 +292,15 @@ def host_call(function: Callable[[], None]) -> _native.HostCall:
     return _native.HostCall(function)
 
 
-def _bytes_at(address: int, size: int) -> NDArray[np.uint8]:
-    holder = _PinnedMemory(address, size)
-    return np.asarray(holder)
+def _bytes_at(address: int, size: int, owner: object = None) -> NDArray[np.uint8]:
+    return np.asarray(_HostMemory(address, size, owner))
 
 
-class _PinnedMemory:
-    """What NumPy sees an address through."""
+class _HostMemory:
+    """What NumPy sees an address through, and keeps while an array is over it."""
 
-    def __init__(self, address: int, size: int) -> None:
+    def __init__(self, address: int, size: int, owner: object) -> None:
+        self._owner = owner
         self.__array_interface__ = {
             "data": (address, False),
             "shape": (size,),

@@ -119,6 +119,14 @@ void bind_emulation(py::module_& parent) {
         },
         "What launches moved since this was last called, where count_traffic is on.");
     module.def(
+        "mark_written",
+        [](std::uintptr_t address, std::size_t bytes) {
+            Emulator& emulator = Emulator::instance();
+            const std::lock_guard<std::mutex> lock(emulator.mutex);
+            emulator.memory.mark_initialised(reinterpret_cast<const void*>(address), bytes);
+        },
+        py::arg("address"), py::arg("bytes"), "Says that a library has written device memory.");
+    module.def(
         "live_allocations",
         [] {
             Emulator& emulator = Emulator::instance();

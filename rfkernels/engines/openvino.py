@@ -135,7 +135,7 @@ class OpenVINOSession:
         try:
             self._request.infer(share_inputs=True, share_outputs=True)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO could not run the network: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO could not run the network: {first_line(error)}") from error
         outputs = {}
         for name, port, dtype, channels_last in self._output_ports:
             data = self._request.get_tensor(port).data.view(dtype)
@@ -188,16 +188,9 @@ class OpenVINOEngine:
     def __init__(self, model: str | Path, options: OpenVINOOptions | None = None) -> None:
         options = options or OpenVINOOptions()
         core = openvino.Core()
-        self.precision = _choose_precision(core, options.precision)
+        self.precision = choose_precision(core, options.precision)
         self.threads = options.threads or _available_cores()
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _PRECISION_NAMES[self.precision],
-            "INFERENCE_NUM_THREADS": self.threads,
-            # A thread bound to a core waits for whatever else runs there; one that may move does not. On an idle
-            # machine the two are equal.
-            "ENABLE_CPU_PINNING": False,
-        }
+        settings = compile_settings(self.precision, options)
         cache_directory = _prepare_cache_directory(options.cache_directory)
         if cache_directory is not None:
             settings["CACHE_DIR"] = str(cache_directory)
@@ -205,7 +198,7 @@ class OpenVINOEngine:
             with _alone_in(cache_directory):
                 self._network = _compile(core, model, settings, self.precision, options)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO could not compile {Path(model).name}: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO could not compile {Path(model).name}: {first_line(error)}") from error
         compiled, branches = self._network.compiled, self._network.branches
         self.inputs = tuple(_specification(port) for port in compiled.inputs)
         self.outputs = tuple(
@@ -266,6 +259,18 @@ class OpenVINOEngine:
                     self._idle.popitem(last=False)
 
 
+def compile_settings(precision: str, options: OpenVINOOptions) -> dict[str, Any]:
+    """What OpenVINO is told for the lowest latency of one request."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _PRECISION_NAMES[precision],
+        "INFERENCE_NUM_THREADS": options.threads or _available_cores(),
+        # A thread bound to a core waits for whatever else runs there; one that may move does not. On an idle machine
+        # the two are equal.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
 def _compile(
     core: openvino.Core, path: str | Path, settings: Mapping[str, Any], precision: str, options: OpenVINOOptions
 ) -> _Network:
@@ -294,7 +299,7 @@ def _compile(
             if (result := compiled(wish=True)) is not None:
                 return result
         except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-            refusal = _first_line(error)
+            refusal = first_line(error)
     result = compiled(wish=False)
     assert result is not None
     if is_bfloat16:
@@ -329,7 +334,12 @@ def _precisions_of(core: openvino.Core) -> tuple[str, ...]:
     return ("fp32", "bf16") if "BF16" in capabilities else ("fp32",)
 
 
-def _choose_precision(core: openvino.Core, wanted: Precision) -> str:
+def choose_precision(core: openvino.Core, wanted: Precision) -> str:
+    """The precision that is meant, where this CPU computes in it.
+
+    Raises:
+        EngineError: it does not.
+    """
     available = _precisions_of(core)
     if wanted == "auto":
         return available[-1]
@@ -401,7 +411,7 @@ def _array_dtype(port: openvino.ConstOutput) -> np.dtype[Any]:
     return np.dtype(np.uint16 if port.element_type == openvino.Type.bf16 else port.element_type.to_dtype())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     # OpenVINO's messages are a stack of source positions; the last line that holds words is the cause.
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     return lines[-1] if lines else type(error).__name__
