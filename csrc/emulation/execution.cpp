@@ -233,7 +233,7 @@ void Execution::release_barrier(BlockState* block) {
     const LaneState* first = nullptr;
     int count = 0;
     std::size_t waiting = 0;
-    std::shared_ptr<Knowledge> known;
+    std::shared_ptr<const Knowledge> known;
     for (LaneState& lane : block->lanes) {
         if (lane.state != LaneState::State::kAtBarrier) continue;
         if (first == nullptr) first = &lane;
@@ -243,10 +243,7 @@ void Execution::release_barrier(BlockState* block) {
             report(FindingKind::kDivergentBarrier, first->site.file + first->site.line, lane.site.file + lane.site.line,
                    where(*first) + " waits at " + text(first->site) + ", " + where(lane) + " at " + text(lane.site));
         }
-        if (lane.order.known != nullptr) {
-            if (known == nullptr) known = std::make_shared<Knowledge>();
-            known->learn(*lane.order.known);
-        }
+        add_knowledge(lane.order.known, &known);
     }
     if (block->done > 0) {
         report(FindingKind::kExitedBeforeBarrier, first->site.file + first->site.line, nullptr,
@@ -270,7 +267,7 @@ void Execution::release_barrier(BlockState* block) {
                 lane.result = count > 0 ? 1 : 0;
                 break;
         }
-        if (known != nullptr) lane.order.learn(known);
+        lane.order.known = known;
         lane.state = LaneState::State::kReady;
         block->ready.push_back(&lane);
     }
@@ -330,7 +327,7 @@ void Execution::try_warp_operation(LaneState* lane) {
 void Execution::complete_warp_operation(LaneState** members, std::uint32_t mask) {
     const LaneState* first = nullptr;
     std::array<std::uint32_t, kWarpLanes> clocks{};
-    std::shared_ptr<Knowledge> known;
+    std::shared_ptr<const Knowledge> known;
     for (int i = 0; i < kWarpLanes; ++i) {
         if (members[i] == nullptr) continue;
         LaneState& member = *members[i];
@@ -343,10 +340,7 @@ void Execution::complete_warp_operation(LaneState** members, std::uint32_t mask)
         }
         for (int j = 0; j < kWarpLanes; ++j) clocks[j] = std::max(clocks[j], member.order.warp_clocks[j]);
         clocks[i] = std::max(clocks[i], member.order.clock);
-        if (member.order.known != nullptr) {
-            if (known == nullptr) known = std::make_shared<Knowledge>();
-            known->learn(*member.order.known);
-        }
+        add_knowledge(member.order.known, &known);
     }
     for (int i = 0; i < kWarpLanes; ++i) {
         if (members[i] != nullptr) members[i]->result = result_for(*members[i], members, mask);
@@ -356,7 +350,7 @@ void Execution::complete_warp_operation(LaneState** members, std::uint32_t mask)
         LaneState& member = *members[i];
         member.order.warp_clocks = clocks;
         ++member.order.clock;
-        if (known != nullptr) member.order.learn(known);
+        member.order.known = known;
         member.state = LaneState::State::kReady;
         // The one that runs goes on by itself.
         if (&member != lane_) member.block->ready.push_back(&member);

@@ -72,15 +72,19 @@ void LaneOrder::fence(const Moment& now) {
     ++clock;
 }
 
-void LaneOrder::learn(const std::shared_ptr<const Knowledge>& other) {
-    if (other == nullptr || other == known) return;
-    if (known == nullptr) {
-        known = other;
+void add_knowledge(const std::shared_ptr<const Knowledge>& own, std::shared_ptr<const Knowledge>* all) {
+    if (own == nullptr || own == *all) return;
+    if (*all == nullptr) {
+        *all = own;
         return;
     }
-    auto both = std::make_shared<Knowledge>(*known);
-    both->learn(*other);
-    known = std::move(both);
+    auto both = std::make_shared<Knowledge>(**all);
+    both->learn(*own);
+    *all = std::move(both);
+}
+
+void LaneOrder::learn(const std::shared_ptr<const Knowledge>& other) {
+    add_knowledge(other, &known);
 }
 
 void SynchronisationVariables::pass(const void* address, LaneOrder* lane) {

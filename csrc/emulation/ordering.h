@@ -41,6 +41,10 @@ class Knowledge {
     std::unordered_map<std::uint32_t, OfBlock> blocks_;
 };
 
+/// Makes of two lanes' knowledge what both know. Lanes that wait for each other hold the same afterwards, one object:
+/// where it is the same already, nothing is to do, which is most of the time.
+void add_knowledge(const std::shared_ptr<const Knowledge>& own, std::shared_ptr<const Knowledge>* all);
+
 struct LaneOrder {
     std::uint32_t clock = 1;
     std::array<std::uint32_t, kWarpLanes> warp_clocks{};  ///< of the lanes of the own warp

@@ -1,5 +1,7 @@
 #include "checks.h"
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 
 namespace rfkernels {
@@ -29,6 +31,17 @@ Status check_thresholds(const DetectionParams& params, std::int64_t class_count)
                                         " classes");
     }
     return Status();
+}
+
+float lowest_confidence(const DetectionParams& params) {
+    if (params.class_confidences == nullptr) return params.confidence;
+    return *std::min_element(params.class_confidences, params.class_confidences + params.class_confidence_count);
+}
+
+float logit_gate(float confidence) {
+    const double relaxed = static_cast<double>(confidence) * (1.0 - 2e-6);
+    const float gate = static_cast<float>(std::log(relaxed / (1.0 - relaxed)));  // -infinity for 0
+    return gate - std::fabs(gate) * 2e-6f - 1e-12f;
 }
 
 }  // namespace rfkernels

@@ -13,12 +13,12 @@
 #include "device/guarded.h"
 #include "device/image_targets.h"
 #include "device/planes.h"
+#include "heads.h"
 #include "suppression.h"
 
 namespace rfkernels {
 namespace {
 
-constexpr int kSides = 4;
 constexpr int kBoxesPerDecode = kBinColumns / kSides;
 
 /// A box with a NaN or an infinity is no candidate's.
@@ -44,74 +44,6 @@ void apply_thresholds(const DetectionParams& params, bool is_logit, SelectedAnch
         ++count;
     }
     selected->count = count;
-}
-
-float lowest_confidence(const DetectionParams& params) {
-    if (params.class_confidences == nullptr) return params.confidence;
-    return *std::min_element(params.class_confidences, params.class_confidences + params.class_confidence_count);
-}
-
-/// A logit whose sigmoid is above the confidence is above this. Lower than log(t / (1 - t)) by more than sigmoid's
-/// rounding, so that the exact test, on the few that pass, decides.
-float logit_gate(float confidence) {
-    const double relaxed = static_cast<double>(confidence) * (1.0 - 2e-6);
-    const float gate = static_cast<float>(std::log(relaxed / (1.0 - relaxed)));  // -infinity for 0
-    return gate - std::fabs(gate) * 2e-6f - 1e-12f;
-}
-
-struct Level {
-    Plane box;
-    Plane classes;
-    Grid grid;
-};
-
-struct Heads {
-    std::vector<Level> levels;
-    std::int64_t batch_size = 0;
-    std::int64_t class_count = 0;
-    std::int64_t reg_max = 0;
-};
-
-Status read_levels(const HeadLevel* levels, std::int64_t level_count, Heads* heads) {
-    if (level_count < 1) return Status::invalid_argument("heads is empty; give the outputs of at least one level");
-    std::int64_t anchor_count = 0;
-    for (std::int64_t i = 0; i < level_count; ++i) {
-        const HeadLevel& given = levels[i];
-        const std::string name = "heads[" + std::to_string(i) + "]";
-        if (given.box.rank != 4 || given.classes.rank != 4) {
-            return Status::invalid_argument(name + " has shapes " + shape_of(given.box) + " and " +
-                                            shape_of(given.classes) +
-                                            "; give box [N, 4 * reg_max, H, W] and classes [N, class_count, H, W]");
-        }
-        Level level;
-        Status status = as_plane(given.box, name + " box", &level.box);
-        if (status.ok()) status = as_plane(given.classes, name + " classes", &level.classes);
-        if (!status.ok()) return status;
-        const auto& box_shape = given.box.shape;
-        const auto& class_shape = given.classes.shape;
-        if (box_shape[0] != class_shape[0] || box_shape[2] != class_shape[2] || box_shape[3] != class_shape[3] ||
-            box_shape[1] % kSides != 0) {
-            return Status::invalid_argument(name + " has shapes " + shape_of(given.box) + " and " +
-                                            shape_of(given.classes) +
-                                            "; give box [N, 4 * reg_max, H, W] and classes [N, class_count, H, W]");
-        }
-        if (i == 0) {
-            heads->batch_size = class_shape[0];
-            heads->class_count = class_shape[1];
-            heads->reg_max = box_shape[1] / kSides;
-        } else if (class_shape[0] != heads->batch_size || class_shape[1] != heads->class_count ||
-                   box_shape[1] != heads->reg_max * kSides) {
-            return Status::invalid_argument(name + " has shapes " + shape_of(given.box) + " and " +
-                                            shape_of(given.classes) + ", heads[0] has " + shape_of(levels[0].box) +
-                                            " and " + shape_of(levels[0].classes) +
-                                            "; batch size and channels must be equal");
-        }
-        status = read_grid(class_shape[2], class_shape[3], given.stride, "strides[" + std::to_string(i) + "]",
-                           &anchor_count, &level.grid);
-        if (!status.ok()) return status;
-        heads->levels.push_back(level);
-    }
-    return Status();
 }
 
 /// Calls take(selected) for the candidates of every kMaxAnchorsPerCall anchors, in ascending order.
@@ -331,7 +263,7 @@ Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, cons
                          std::int64_t image_count, const DetectionParams& params, std::vector<Detections>* results) {
     return guarded(kTooManyCandidates, [&]() -> Status {
         Heads heads;
-        Status status = read_levels(levels, level_count, &heads);
+        Status status = read_levels(levels, level_count, as_plane, &heads);
         if (status.ok()) status = check(params.suppression);
         if (status.ok()) status = check_thresholds(params, heads.class_count);
         if (status.ok()) status = check_images(images, image_count, heads.batch_size);
@@ -366,17 +298,10 @@ Status detect_from_heads(const HeadLevel* levels, std::int64_t level_count, cons
 Status detect_from_decoded(const TensorView& prediction, const ImageTarget* images, std::int64_t image_count,
                            const DetectionParams& params, std::vector<Detections>* results) {
     return guarded(kTooManyCandidates, [&]() -> Status {
-        if (prediction.rank != 3 || prediction.shape[1] <= kSides) {
-            return Status::invalid_argument("prediction has shape " + shape_of(prediction) +
-                                            "; give [N, 4 + class_count, A]");
-        }
         Plane plane;
-        Status status = as_plane(prediction, "prediction", &plane);
+        Status status = read_prediction(prediction, as_plane, &plane);
         const std::int64_t class_count = prediction.shape[1] - kSides;
         const std::int64_t anchor_count = prediction.shape[2];
-        if (status.ok() && anchor_count > std::numeric_limits<std::int32_t>::max()) {
-            status = Status::invalid_argument("prediction has more than 2147483647 anchors");
-        }
         if (status.ok()) status = check(params.suppression);
         if (status.ok()) status = check_thresholds(params, class_count);
         if (status.ok()) status = check_images(images, image_count, prediction.shape[0]);

@@ -88,13 +88,12 @@ Groups group_by_class(const std::int32_t* class_ids, std::int64_t count) {
     return groups;
 }
 
-// A float quotient is greater than the double threshold exactly when it is greater than this float.
+}  // namespace
+
 float greatest_float_not_above(double threshold) {
     const float rounded = static_cast<float>(threshold);
     return static_cast<double>(rounded) > threshold ? std::nextafter(rounded, -1.0f) : rounded;
 }
-
-}  // namespace
 
 Status check(const SuppressionParams& params) {
     if (!(params.iou_threshold >= 0.0 && params.iou_threshold <= 1.0)) {
