@@ -344,3 +344,32 @@ def describe_preprocess(
 def preprocess_on_device(
     device: Device, descriptors: int, destination: _View, interpolation: str, stream: int
 ) -> None: ...
+
+def detection_descriptor_bytes(image_count: int, class_count: int) -> int: ...
+def detection_scratch_bytes(image_count: int, anchor_count: int, max_detections: int) -> int: ...
+def describe_detection(
+    descriptors: NDArray[np.uint8],
+    placements: Sequence[object],
+    image_sizes: Sequence[tuple[int, int]],
+    class_count: int,
+    confidence: float,
+    class_confidences: NDArray[np.float32] | None,
+    wanted_classes: NDArray[np.uint8] | None,
+    filter_before_suppression: bool,
+    whole_pixels: bool,
+    iou_threshold: float,
+    class_agnostic: bool,
+    max_detections: int,
+) -> None: ...
+def detect_from_heads_on_device(
+    device: Device,
+    heads: Sequence[tuple[_View, _View]],
+    strides: Sequence[int],
+    descriptors: int,
+    results: dict[str, _View],
+    scratch: int,
+    stream: int,
+) -> None: ...
+def detect_from_decoded_on_device(
+    device: Device, prediction: _View, descriptors: int, results: dict[str, _View], scratch: int, stream: int
+) -> None: ...

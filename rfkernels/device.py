@@ -287,6 +287,51 @@ class Parameters:
         self.address = address
 
 
+class ResultBlock:
+    """Arrays that kernels write and the host reads: side by side on the device, so that one copy brings all of them.
+
+    Args:
+        arrays: name, and shape and dtype.
+
+    Attributes:
+        on_device: by name, where kernels write.
+        on_host: by name, in pinned memory; what the last `download` brought, once its stream was waited for.
+    """
+
+    _ALIGNMENT = 256
+
+    def __init__(self, device: Device, arrays: Mapping[str, tuple[Sequence[int], str]]) -> None:
+        begins, size = {}, 0
+        for name, (shape, dtype) in arrays.items():
+            begins[name] = size
+            size += -(-math.prod(shape) * _BYTES[dtype] // self._ALIGNMENT) * self._ALIGNMENT
+        self._device = device
+        self._memory = DeviceMemory(device, max(size, 1), "results")
+        self._pinned = device.pinned(size, purpose="results on the host")
+        self.on_device: dict[str, DeviceArray] = {}
+        self.on_host: dict[str, NDArray[Any]] = {}
+        for name, (shape, dtype) in arrays.items():
+            begin = begins[name]
+            array = DeviceArray(device, self._memory.address + begin, shape, dtype, owner=self._memory)
+            self.on_device[name] = array
+            self.on_host[name] = self._pinned[begin : begin + array.nbytes].view(dtype).reshape(array.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all arrays and what lies between them."""
+        return len(self._pinned)
+
+    def clear(self, stream: Stream) -> None:
+        """Zeros in all arrays, and between them: what nobody writes is copied too."""
+        self._device.native.fill(self._memory.address, 0, self.nbytes, stream.handle)
+
+    def download(self, stream: Stream) -> None:
+        """Copy all arrays to the host."""
+        self._device.native.copy(
+            self._pinned.ctypes.data, self._memory.address, self.nbytes, "to_host", stream.handle
+        )
+
+
 def host_call(function: Callable[[], None]) -> _native.HostCall:
     """A function that a stream can call; keep it until the stream, or the graph it is in, is done."""
     return _native.HostCall(function)

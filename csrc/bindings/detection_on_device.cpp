@@ -1,0 +1,120 @@
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arguments.h"
+#include "common.h"
+#include "detection_params.h"
+#include "rfkernels/detection.h"
+
+namespace rfkernels::bindings {
+namespace {
+
+/// One of the arrays of results: C-contiguous, of the type and shape that it must have.
+template <typename T>
+T* result_of(const py::dict& results, const char* name, DataType dtype, const std::vector<std::int64_t>& shape) {
+    const TensorView view = device_view(results[name].cast<py::tuple>(), name);
+    std::int64_t stride = dtype == DataType::kFloat32 || dtype == DataType::kInt32 ? 4 : 1;
+    bool fits = view.dtype == dtype && view.rank == static_cast<int>(shape.size());
+    for (int axis = view.rank - 1; fits && axis >= 0; --axis) {
+        fits = view.shape[axis] == shape[static_cast<std::size_t>(axis)] && view.strides[axis] == stride;
+        stride *= view.shape[axis];
+    }
+    if (!fits) {
+        throw py::value_error(std::string(name) + " is " + results[name].cast<py::tuple>()[1].cast<std::string>() +
+                              " " + std::string(py::str(results[name].cast<py::tuple>()[2])) + "; give C-contiguous " +
+                              (dtype == DataType::kFloat32 ? "float32 " : "int32 ") +
+                              std::string(py::str(py::cast(shape))));
+    }
+    return static_cast<T*>(view.data);
+}
+
+DeviceDetections read_results(const py::dict& results) {
+    const TensorView scores = device_view(results["scores"].cast<py::tuple>(), "scores");
+    if (scores.rank != 2) throw py::value_error("scores must be [images, max_detections]");
+    const std::int64_t images = scores.shape[0];
+    const std::int64_t most = scores.shape[1];
+    DeviceDetections found;
+    found.max_detections = most;
+    found.boxes = result_of<float>(results, "boxes", DataType::kFloat32, {images, most, 4});
+    found.network_boxes = result_of<float>(results, "network_boxes", DataType::kFloat32, {images, most, 4});
+    found.scores = result_of<float>(results, "scores", DataType::kFloat32, {images, most});
+    found.class_ids = result_of<std::int32_t>(results, "class_ids", DataType::kInt32, {images, most});
+    found.anchor_indices = result_of<std::int32_t>(results, "anchor_indices", DataType::kInt32, {images, most});
+    found.counts = result_of<std::int32_t>(results, "counts", DataType::kInt32, {images});
+    found.flags =
+        reinterpret_cast<std::uint32_t*>(result_of<std::int32_t>(results, "flags", DataType::kInt32, {images}));
+    return found;
+}
+
+}  // namespace
+
+void bind_detection_on_device(py::module_& module) {
+    module.def("detection_descriptor_bytes", &detection_descriptor_bytes, py::arg("image_count"),
+               py::arg("class_count"), "Bytes that describe_detection writes.");
+    module.def("detection_scratch_bytes", &detection_scratch_bytes, py::arg("image_count"), py::arg("anchor_count"),
+               py::arg("max_detections"), "Device memory that detection works in.");
+    module.def(
+        "describe_detection",
+        [](py::array_t<std::uint8_t> descriptors, const py::sequence& placements, const py::sequence& image_sizes,
+           std::int64_t class_count, float confidence, const ClassConfidences& class_confidences,
+           const WantedClasses& wanted_classes, bool filter_before_suppression, bool whole_pixels, double iou_threshold,
+           bool class_agnostic, std::int64_t max_detections) {
+            const std::vector<ImageTarget> images = read_targets(placements, image_sizes);
+            const DetectionParams params =
+                read_params(confidence, class_confidences, wanted_classes, filter_before_suppression, whole_pixels,
+                            iou_threshold, class_agnostic, max_detections);
+            raise_if_failed(describe_detection(images.data(), static_cast<std::int64_t>(images.size()), class_count,
+                                               params, descriptors.mutable_data(),
+                                               static_cast<std::size_t>(descriptors.size())));
+        },
+        py::arg("descriptors").noconvert(), py::arg("placements"), py::arg("image_sizes"), py::arg("class_count"),
+        py::arg("confidence"), py::arg("class_confidences"), py::arg("wanted_classes"),
+        py::arg("filter_before_suppression"), py::arg("whole_pixels"), py::arg("iou_threshold"),
+        py::arg("class_agnostic"), py::arg("max_detections"), "What detection on a device reads, into host memory.");
+    module.def(
+        "detect_from_heads_on_device",
+        [](Device& device, const std::vector<std::pair<py::tuple, py::tuple>>& heads,
+           const std::vector<std::int64_t>& strides, std::uintptr_t descriptors, const py::dict& results,
+           std::uintptr_t scratch, std::uintptr_t stream) {
+            if (heads.size() != strides.size()) {
+                throw py::value_error("heads has " + std::to_string(heads.size()) + " levels, strides has " +
+                                      std::to_string(strides.size()) + " entries; give one for each level");
+            }
+            std::vector<HeadLevel> levels;
+            for (std::size_t i = 0; i < heads.size(); ++i) {
+                const std::string name = "heads[" + std::to_string(i) + "]";
+                levels.push_back(HeadLevel{device_view(heads[i].first, name + " box"),
+                                           device_view(heads[i].second, name + " classes"), strides[i]});
+            }
+            const DeviceDetections found = read_results(results);
+            Status status;
+            {
+                const py::gil_scoped_release release;
+                status = detect_from_heads_on_device(device, levels.data(), static_cast<std::int64_t>(levels.size()),
+                                                     pointer_at(descriptors), found, pointer_at(scratch),
+                                                     pointer_at(stream));
+            }
+            raise_if_failed(status);
+        },
+        py::arg("device"), py::arg("heads"), py::arg("strides"), py::arg("descriptors"), py::arg("results"),
+        py::arg("scratch"), py::arg("stream"), "Raw heads to detections on a device, one launch.");
+    module.def(
+        "detect_from_decoded_on_device",
+        [](Device& device, const py::tuple& prediction, std::uintptr_t descriptors, const py::dict& results,
+           std::uintptr_t scratch, std::uintptr_t stream) {
+            const TensorView view = device_view(prediction, "prediction");
+            const DeviceDetections found = read_results(results);
+            Status status;
+            {
+                const py::gil_scoped_release release;
+                status = detect_from_decoded_on_device(device, view, pointer_at(descriptors), found,
+                                                       pointer_at(scratch), pointer_at(stream));
+            }
+            raise_if_failed(status);
+        },
+        py::arg("device"), py::arg("prediction"), py::arg("descriptors"), py::arg("results"), py::arg("scratch"),
+        py::arg("stream"), "Decoded outputs to detections on a device, one launch.");
+}
+
+}  // namespace rfkernels::bindings
