@@ -214,9 +214,9 @@ def detect_from_heads(
         placements,
         image_sizes,
         real_number("confidence", confidence),
-        _as_class_confidences(class_confidences),
-        _as_flags(wanted_classes, class_count),
-        _filters_before_suppression(class_filter_stage, convention),
+        as_class_confidences(class_confidences),
+        as_flags(wanted_classes, class_count),
+        filters_before_suppression(class_filter_stage, convention),
         convention == "v2",
         real_number("iou_threshold", iou_threshold),
         class_agnostic,
@@ -254,9 +254,9 @@ def select_candidates(
     results = _native.select_candidates(
         read,
         real_number("confidence", confidence),
-        _as_class_confidences(class_confidences),
-        _as_flags(wanted_classes, class_count),
-        _filters_before_suppression(class_filter_stage, convention),
+        as_class_confidences(class_confidences),
+        as_flags(wanted_classes, class_count),
+        filters_before_suppression(class_filter_stage, convention),
     )
     return [Candidates(*result) for result in results]
 
@@ -291,7 +291,7 @@ def detect_from_candidates(
     Raises:
         ValueError: a wrong shape, dtype or range; the message names the argument.
     """
-    _filters_before_suppression(None, convention)
+    filters_before_suppression(None, convention)
     results = _native.detect_from_candidates(
         [_as_native(found, f"candidates[{image}]") for image, found in enumerate(candidates)],
         [[_as_values(rows) for rows in levels] for levels in boxes],
@@ -346,9 +346,9 @@ def detect_from_decoded(
         placements,
         image_sizes,
         real_number("confidence", confidence),
-        _as_class_confidences(class_confidences),
-        _as_flags(wanted_classes, class_count),
-        _filters_before_suppression(class_filter_stage, convention),
+        as_class_confidences(class_confidences),
+        as_flags(wanted_classes, class_count),
+        filters_before_suppression(class_filter_stage, convention),
         convention == "v2",
         real_number("iou_threshold", iou_threshold),
         class_agnostic,
@@ -384,10 +384,10 @@ def _as_flags_of(candidates: Sequence[Candidates], wanted_classes: Sequence[int]
         if class_id < 0:
             raise ValueError(f"wanted_classes has {class_id}; give class ids from 0")
     highest = max((int(np.max(found.class_ids, initial=-1)) for found in candidates), default=-1)
-    return _as_flags([class_id for class_id in wanted_classes if class_id <= highest], highest + 1)
+    return as_flags([class_id for class_id in wanted_classes if class_id <= highest], highest + 1)
 
 
-def _as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.float32] | None:
+def as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.float32] | None:
     if class_confidences is None:
         return None
     thresholds = np.require(class_confidences, np.float32, PACKED)
@@ -396,7 +396,7 @@ def _as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.flo
     return thresholds
 
 
-def _as_flags(wanted_classes: Sequence[int] | None, class_count: int) -> NDArray[np.uint8] | None:
+def as_flags(wanted_classes: Sequence[int] | None, class_count: int) -> NDArray[np.uint8] | None:
     if wanted_classes is None:
         return None
     flags = np.zeros(class_count, dtype=np.uint8)
@@ -407,7 +407,7 @@ def _as_flags(wanted_classes: Sequence[int] | None, class_count: int) -> NDArray
     return flags
 
 
-def _filters_before_suppression(stage: ClassFilterStage | None, convention: Convention) -> bool:
+def filters_before_suppression(stage: ClassFilterStage | None, convention: Convention) -> bool:
     if convention not in ("v2", "ultralytics"):
         raise ValueError(f'convention is {convention!r}; give "v2" or "ultralytics"')
     if stage not in (None, "before_suppression", "after_cut"):

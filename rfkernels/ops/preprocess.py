@@ -164,7 +164,7 @@ def preprocess_into(
             raise ValueError(f"placements[{index}] is {placement!r}; give a Placement, from plan_placement")
     if not 0 <= whole_number("pad_value", pad_value) <= 255:
         raise ValueError(f"pad_value is {pad_value}; give 0 to 255")
-    normalization = _normalization(out.dtype, divisor=divisor, mean=mean, std=std, scale=scale, offset=offset)
+    normalization = normalization_of(out.dtype.name, divisor=divisor, mean=mean, std=std, scale=scale, offset=offset)
     _native.preprocess_into(
         out,
         [as_image(image) for image in images],
@@ -343,8 +343,8 @@ def as_image(image: Image) -> NDArray[Any]:
     return converted
 
 
-def _normalization(
-    dtype: np.dtype[Any],
+def normalization_of(
+    dtype: str,
     *,
     divisor: float | None,
     mean: Sequence[float] | None,
@@ -352,11 +352,12 @@ def _normalization(
     scale: float | Sequence[float] | None,
     offset: float | Sequence[float] | None,
 ) -> _Normalization:
+    """What the native ops are told of a normalization, checked against the output's dtype."""
     divides = divisor is not None or mean is not None or std is not None
     multiplies = scale is not None or offset is not None
     if divides and multiplies:
         raise ValueError("scale or offset is given together with divisor, mean or std; give one kind of normalization")
-    if dtype == np.uint8:
+    if dtype == "uint8":
         if divides or multiplies:
             raise ValueError(
                 "normalization is asked for, but the output is uint8; make it float32, float16 or bfloat16"

@@ -14,7 +14,17 @@ from rfkernels.images.image import refusal
 from rfkernels.model_metadata import ModelMetadata, Preprocessing
 from rfkernels.ops import Placement, Rectangle, StaticCrop
 from rfkernels.ops.preprocess import Interpolation
+from rfkernels.ops.preprocess_on_device import PreprocessOnDevice
 from rfkernels.tasks.convention import Convention
+from rfkernels.tasks.staging import Staging
+
+class DescriptorsTooLargeError(Exception):
+    """More room is needed for what describes images to a device: so many bytes."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(f"{needed} bytes")
+        self.needed = needed
+
 
 _MOST_PLANS = 64
 # Of the modes that are not resized as OpenCV does it. Classification networks see, in either convention, what Pillow
@@ -64,15 +74,9 @@ class Preparation:
             Where each image lies in the input.
         """
         steps = self._steps
+        placements, pixels, crops = self._arrange(images, convention)
+        pad_value = self._pad_value
         # The order of an image's channels is a fact of its source, so a batch may mix them: a call for each order.
-        placements = [self._placement(image, convention) for image in images]
-        pixels, crops = [], []
-        for image, placement in zip(images, placements, strict=True):
-            prepared, remaining = self._enhance(image, placement)
-            pixels.append(prepared)
-            crops.append(remaining)
-        # V2's centre crop is black around a small image, whatever the model's padding is.
-        pad_value = 0 if steps.resize_mode == "center_crop" else steps.pad_value
         drawn = {} if drawn is None else drawn
         for first, last, order in _runs(images):
             around = {n: _padding_of(crops[n], pad_value, steps) for n in range(first, last)}
@@ -82,7 +86,7 @@ class Preparation:
                 destination[first:last],
                 pixels[first:last],
                 crops[first:last],
-                interpolation=_INTERPOLATIONS.get(steps.resize_mode, "bilinear"),
+                interpolation=self.interpolation,
                 swap_channels=order != steps.color_order,
                 pad_value=pad_value,
                 divisor=steps.divisor,
@@ -92,6 +96,63 @@ class Preparation:
             )
             drawn.update(around)
         return placements
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """How images are resized."""
+        return _INTERPOLATIONS.get(self._steps.resize_mode, "bilinear")
+
+    def describe(
+        self, images: Sequence[Image], drawing: PreprocessOnDevice, staging: Staging, convention: Convention
+    ) -> list[Placement]:
+        """Bring images to memory that a device can read, and say what its next launch is to draw.
+
+        Returns:
+            Where each image will lie in the input.
+
+        Raises:
+            DescriptorsTooLargeError: the images' descriptors take more room than `drawing` has.
+        """
+        placements, pixels, crops = self._arrange(images, convention)
+        needed = drawing.descriptor_bytes([*crops, *[crops[-1]] * (drawing.out.shape[0] - len(crops))])
+        if needed > drawing.room:
+            raise DescriptorsTooLargeError(needed)
+        # A launch swaps the channels of all its images or of none: one of another order is turned round here.
+        order = images[0].color_order
+        views = staging.hold(
+            [
+                values if image.color_order == order or values.ndim == 2 else values[..., :3][..., ::-1]
+                for image, values in zip(images, pixels, strict=True)
+            ]
+        )
+        steps = self._steps
+        drawing.describe(
+            views,
+            crops,
+            swap_channels=order != steps.color_order,
+            pad_value=self._pad_value,
+            divisor=steps.divisor,
+            mean=steps.mean,
+            std=steps.std,
+        )
+        return placements
+
+    @property
+    def _pad_value(self) -> int:
+        # V2's centre crop is black around a small image, whatever the model's padding is.
+        return 0 if self._steps.resize_mode == "center_crop" else self._steps.pad_value
+
+    def _arrange(
+        self, images: Sequence[Image], convention: Convention
+    ) -> tuple[list[Placement], list[NDArray[Any]], list[Placement]]:
+        """Where each image lies in the input; its pixels after grayscale and contrast, and where those lie."""
+        placements = [self._placement(image, convention) for image in images]
+        pixels, crops = [], []
+        for image, placement in zip(images, placements, strict=True):
+            prepared, remaining = self._enhance(image, placement)
+            pixels.append(prepared)
+            crops.append(remaining)
+        return placements, pixels, crops
 
     def _placement(self, image: Image, convention: Convention) -> Placement:
         """`_plan`, kept: images of a camera are all of one size."""

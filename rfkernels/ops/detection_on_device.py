@@ -1,0 +1,169 @@
+"""Detection on a device, as a part of a request that can be captured. C++ contract: rfkernels/detection.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rfkernels import _native
+from rfkernels.device import Device, DeviceArray, DeviceMemory, ParameterBlock, ResultBlock, Stream
+from rfkernels.errors import DeviceError
+from rfkernels.ops.arguments import real_number, whole_number
+from rfkernels.ops.detection import (
+    ClassFilterStage,
+    Convention,
+    Detections,
+    PlacementLike,
+    as_class_confidences,
+    as_flags,
+    filters_before_suppression,
+)
+
+_OVERFLOWED = 1
+_WRONG_DESCRIPTORS = 2
+
+
+class DetectionOnDevice:
+    """Outputs of a detector to detections in one launch: those of `ops.detect_from_heads` and `detect_from_decoded`.
+
+    `describe` says what the next launch looks for; the parameter block's upload brings that to the device; `enqueue`
+    puts the launch on a stream, or into a captured graph; `read` makes detections of what was downloaded.
+
+    Args:
+        device: where it runs.
+        image_count, class_count, anchor_count: of the network's outputs; anchors of all levels of one image.
+        max_detections: room for each image.
+        parameters: of the same device; a part is reserved.
+        stream: to prepare memory on.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        image_count: int,
+        class_count: int,
+        anchor_count: int,
+        max_detections: int,
+        parameters: ParameterBlock,
+        stream: Stream,
+    ) -> None:
+        self._device = device
+        self._class_count = class_count
+        self.image_count = image_count
+        self.max_detections = max_detections
+        size = _native.detection_descriptor_bytes(image_count, class_count)
+        self._parameters = parameters.reserve(size)
+        scratch = _native.detection_scratch_bytes(image_count, anchor_count, max_detections)
+        self._scratch = DeviceMemory(device, scratch, "scratch of detection")
+        # The kernel leaves its counters at zero for the next launch.
+        device.native.fill(self._scratch.address, 0, scratch, stream.handle)
+        self.results = ResultBlock(
+            device,
+            {
+                "boxes": ((image_count, max_detections, 4), "float32"),
+                "network_boxes": ((image_count, max_detections, 4), "float32"),
+                "scores": ((image_count, max_detections), "float32"),
+                "class_ids": ((image_count, max_detections), "int32"),
+                "anchor_indices": ((image_count, max_detections), "int32"),
+                "counts": ((image_count,), "int32"),
+                "flags": ((image_count,), "int32"),
+            },
+        )
+        self.results.clear(stream)
+
+    def describe(
+        self,
+        placements: Sequence[PlacementLike],
+        image_sizes: Sequence[tuple[int, int]],
+        *,
+        confidence: float = 0.4,
+        class_confidences: ArrayLike | None = None,
+        iou_threshold: float = 0.3,
+        class_agnostic: bool = False,
+        max_detections: int = 300,
+        wanted_classes: Sequence[int] | None = None,
+        class_filter_stage: ClassFilterStage | None = None,
+        convention: Convention = "v2",
+    ) -> None:
+        """Say what the next launch looks for; see `ops.detect_from_heads`. The last upload must be done.
+
+        Args:
+            placements, image_sizes: at most as many as the network takes; where fewer, the last one stands for the
+                rest, whose results mean nothing.
+            max_detections: at most the room that there is.
+
+        Raises:
+            ValueError: see `ops.detect_from_heads`.
+        """
+        rest = self.image_count - len(placements)
+        _native.describe_detection(
+            self._parameters.host,
+            [*placements, *[placements[-1]] * rest],
+            [*image_sizes, *[image_sizes[-1]] * rest],
+            self._class_count,
+            real_number("confidence", confidence),
+            as_class_confidences(class_confidences),
+            as_flags(wanted_classes, self._class_count),
+            filters_before_suppression(class_filter_stage, convention),
+            convention == "v2",
+            real_number("iou_threshold", iou_threshold),
+            class_agnostic,
+            whole_number("max_detections", max_detections),
+        )
+
+    def enqueue_from_heads(
+        self, heads: Sequence[tuple[DeviceArray, DeviceArray]], strides: Sequence[int], stream: Stream
+    ) -> None:
+        """Put the launch on a stream.
+
+        Args:
+            heads: for each level (box, classes), float32, float16 or bfloat16 [N, channels, H, W].
+            strides: network pixels from an anchor to the next, for each level.
+        """
+        _native.detect_from_heads_on_device(
+            self._device.native,
+            [(box.view(), classes.view()) for box, classes in heads],
+            strides,
+            self._parameters.address,
+            {name: array.view() for name, array in self.results.on_device.items()},
+            self._scratch.address,
+            stream.handle,
+        )
+
+    def enqueue_from_decoded(self, prediction: DeviceArray, stream: Stream) -> None:
+        """Put the launch on a stream. prediction: [N, 4 + class_count, A], see `ops.detect_from_decoded`."""
+        _native.detect_from_decoded_on_device(
+            self._device.native,
+            prediction.view(),
+            self._parameters.address,
+            {name: array.view() for name, array in self.results.on_device.items()},
+            self._scratch.address,
+            stream.handle,
+        )
+
+    def read(self, count: int) -> list[Detections]:
+        """The detections of the first `count` images, copied from what was downloaded and waited for.
+
+        Raises:
+            DeviceError: the kernel met descriptors of something else.
+        """
+        host = self.results.on_host
+        if np.any(host["flags"][:count] & _WRONG_DESCRIPTORS):
+            raise DeviceError("detection on the device met descriptors that were not uploaded, or are another batch's")
+        found = []
+        for image in range(count):
+            kept = int(host["counts"][image])
+            found.append(
+                Detections(
+                    host["boxes"][image, :kept].copy(),
+                    host["scores"][image, :kept].copy(),
+                    host["class_ids"][image, :kept].copy(),
+                    host["anchor_indices"][image, :kept].copy(),
+                    host["network_boxes"][image, :kept].copy(),
+                    bool(host["flags"][image] & _OVERFLOWED),
+                )
+            )
+        return found

@@ -1,0 +1,168 @@
+"""One request on a device: its memory, its kernels and its network, captured once and put on a stream at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
+
+from rfkernels.device import Device, Graph, ParameterBlock, Stream
+from rfkernels.engines.engine import DeviceEngine, DeviceSession
+from rfkernels.images import Image
+from rfkernels.ops import Placement
+from rfkernels.ops.preprocess_on_device import PreprocessOnDevice
+from rfkernels.tasks.convention import Convention
+from rfkernels.tasks.preparation import DescriptorsTooLargeError, Preparation
+from rfkernels.tasks.staging import Staging
+
+_PARAMETER_BYTES = 1 << 20
+
+SettingsT = TypeVar("SettingsT", contravariant=True)
+FoundT = TypeVar("FoundT", covariant=True)
+
+
+class Finish(Protocol[SettingsT, FoundT]):
+    """What a task does on the device with the network's outputs. Made for one session's memory."""
+
+    def fits(self, settings: SettingsT) -> bool:
+        """Whether there is room for what these settings may find."""
+
+    def describe(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT) -> None:
+        """Say what the next run looks for."""
+
+    def enqueue(self, stream: Stream) -> None:
+        """Put the kernels on a stream, and the copy of what they find."""
+
+    def read(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT) -> list[FoundT]:
+        """What the last run has found in each image, after a wait for its stream."""
+
+
+class DeviceRequest(Generic[SettingsT, FoundT]):
+    """Memory for one request in flight, and its graph: upload, preprocess, network, the task's kernels, download.
+
+    Args:
+        engine: the compiled network.
+        batch: images of a run.
+        preparation: the model's.
+        make_finish: makes the task's part from the session, the parameters and the stream.
+        descriptor_bytes: room for what describes the images; None is what bilinear ones take.
+    """
+
+    def __init__(
+        self,
+        engine: DeviceEngine,
+        batch: int,
+        preparation: Preparation,
+        make_finish: Callable[[DeviceSession, ParameterBlock, Stream], Finish[SettingsT, FoundT]],
+        descriptor_bytes: int | None = None,
+    ) -> None:
+        device = engine.device
+        self.batch = batch
+        self.stream = device.stream()
+        self._session = engine.create_session(batch)
+        self._parameters = ParameterBlock(device, _PARAMETER_BYTES + (descriptor_bytes or 0))
+        (canvas,) = self._session.inputs.values()
+        self._drawing = PreprocessOnDevice(
+            canvas, self._parameters, interpolation=preparation.interpolation, descriptor_bytes=descriptor_bytes
+        )
+        self.finish = make_finish(self._session, self._parameters, self.stream)
+        self._staging = Staging(device)
+        self._graph: Graph | None = None
+
+    def run(
+        self, images: Sequence[Image], preparation: Preparation, convention: Convention, settings: SettingsT
+    ) -> list[FoundT]:
+        """Find what is in up to `batch` images: one graph launch, one wait."""
+        placements = preparation.describe(images, self._drawing, self._staging, convention)
+        self.finish.describe(images, placements, settings)
+        if self._graph is None:
+            # The first run is not captured: runtimes make things ready in it.
+            self._enqueue()
+            self.stream.synchronize()
+            self._session.check()
+            with self.stream.capture() as graphs:
+                self._enqueue()
+            (self._graph,) = graphs
+        else:
+            self._graph.launch(self.stream)
+            self.stream.synchronize()
+            self._session.check()
+        return self.finish.read(images, placements, settings)
+
+    def _enqueue(self) -> None:
+        self._parameters.upload(self.stream)
+        self._drawing.enqueue(self.stream)
+        self._session.enqueue(self.stream)
+        self.finish.enqueue(self.stream)
+
+
+class DeviceRequests(Generic[SettingsT, FoundT]):
+    """Requests that wait to be used again. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        engine: DeviceEngine,
+        preparation: Preparation,
+        make_finish: Callable[
+            [DeviceSession, ParameterBlock, Stream, SettingsT], Finish[SettingsT, FoundT]
+        ],
+    ) -> None:
+        self._engine = engine
+        self._preparation = preparation
+        self._make_finish = make_finish
+        self._lock = threading.Lock()
+        self._idle: list[DeviceRequest[SettingsT, FoundT]] = []
+
+    @property
+    def device(self) -> Device:
+        """Where they run."""
+        return self._engine.device
+
+    def run(
+        self,
+        images: Sequence[Image],
+        batch: int,
+        preparation: Preparation,
+        convention: Convention,
+        settings: SettingsT,
+    ) -> list[FoundT]:
+        """Find what is in up to `batch` images."""
+        descriptor_bytes: int | None = None
+        while True:
+            with self._lent(batch, settings, descriptor_bytes) as request:
+                try:
+                    return request.run(images, preparation, convention, settings)
+                except DescriptorsTooLargeError as error:
+                    if descriptor_bytes is not None and error.needed <= descriptor_bytes:
+                        raise
+                    # Another request, with half as much again: its images may grow.
+                    descriptor_bytes = error.needed * 3 // 2
+
+    @contextmanager
+    def _lent(
+        self, batch: int, settings: SettingsT, descriptor_bytes: int | None
+    ) -> Iterator[DeviceRequest[SettingsT, FoundT]]:
+        request = None
+        with self._lock:
+            for index, idle in enumerate(self._idle):
+                if descriptor_bytes is None and idle.batch == batch and idle.finish.fits(settings):
+                    request = self._idle.pop(index)
+                    break
+        if request is None:
+            request = DeviceRequest(
+                self._engine,
+                batch,
+                self._preparation,
+                lambda session, parameters, stream: self._make_finish(session, parameters, stream, settings),
+                descriptor_bytes,
+            )
+        yield request
+        # Not after an error: nobody knows what is still on its stream.
+        with self._lock:
+            # The newest first: it has the most room.
+            self._idle.insert(0, request)
+            del self._idle[_MOST_IDLE:]
+
+
+_MOST_IDLE = 4
