@@ -10,7 +10,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from rfkernels.errors import InvalidArgumentError
 _BYTES = {"uint8": 1, "int32": 4, "float16": 2, "bfloat16": 2, "float32": 4}
 
 
-@lru_cache(maxsize=None)
+@cache
 def open_device(name: str) -> Device:
     """The device of a name: "cuda" (the first GPU), "cuda:1", "emulated".
 
@@ -194,7 +194,8 @@ class DeviceArray:
         self._owner = owner
 
     def __repr__(self) -> str:
-        return f"<rfkernels.device.DeviceArray {self.dtype} {list(self.shape)} on {self.device.kind}:{self.device.ordinal}>"
+        where = f"{self.device.kind}:{self.device.ordinal}"
+        return f"<rfkernels.device.DeviceArray {self.dtype} {list(self.shape)} on {where}>"
 
     def view(self) -> tuple[int, str, tuple[int, ...], tuple[int, ...]]:
         """Address, dtype, shape and strides in bytes: what the native ops take."""
@@ -327,9 +328,7 @@ class ResultBlock:
 
     def download(self, stream: Stream) -> None:
         """Copy all arrays to the host."""
-        self._device.native.copy(
-            self._pinned.ctypes.data, self._memory.address, self.nbytes, "to_host", stream.handle
-        )
+        self._device.native.copy(self._pinned.ctypes.data, self._memory.address, self.nbytes, "to_host", stream.handle)
 
 
 def host_call(function: Callable[[], None]) -> _native.HostCall:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from rfkernels.engines import Session
+from rfkernels.device import ParameterBlock, Stream
+from rfkernels.engines import DeviceSession, Session
 from rfkernels.images import Image, ImageOptions, ImageSource
 from rfkernels.ops import Placement
 from rfkernels.schema import (
@@ -118,7 +119,17 @@ class ClassificationModel(
         """Logits to probabilities: of all classes together, or of each class alone in the multi-label form."""
         logits = outputs["logits"][: len(images)]
         values = logits if logits.dtype == np.float32 else (logits.astype(np.uint32) << 16).view(np.float32)
-        return list(sigmoid(values) if self.metadata.multi_label else softmax(values))
+        return self.probabilities(values)
+
+    def finish_on_device(
+        self, session: DeviceSession, parameters: ParameterBlock, stream: Stream, settings: ClassificationSettings
+    ) -> _LogitsOnDevice:
+        """A few logits are copied; what becomes of them is the host's."""
+        return _LogitsOnDevice(self, session)
+
+    def probabilities(self, logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """For each image [class_count], from float32 [n, class_count]."""
+        return list(sigmoid(logits) if self.metadata.multi_label else softmax(logits))
 
     def respond(
         self, image: Image, found: NDArray[np.float32], settings: ClassificationSettings
@@ -167,6 +178,40 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+class _LogitsOnDevice:
+    """Logits brought to the host. See `device_request.Finish`."""
+
+    def __init__(self, model: ClassificationModel, session: DeviceSession) -> None:
+        self._model = model
+        self._logits = session.outputs["logits"]
+        self._device = self._logits.device
+        dtype = "uint16" if self._logits.dtype == "bfloat16" else self._logits.dtype
+        self._host = self._device.pinned(self._logits.nbytes, purpose="logits on the host")
+        self._values = self._host.view(dtype).reshape(self._logits.shape)
+
+    def fits(self, settings: ClassificationSettings) -> bool:
+        """Always: settings change nothing of the logits."""
+        return True
+
+    def describe(
+        self, images: Sequence[Image], placements: Sequence[Placement], settings: ClassificationSettings
+    ) -> None:
+        """There is nothing to say."""
+
+    def enqueue(self, stream: Stream) -> None:
+        """Put the copy on a stream."""
+        self._logits.read_into(self._values, stream)
+
+    def read(
+        self, images: Sequence[Image], placements: Sequence[Placement], settings: ClassificationSettings
+    ) -> list[NDArray[np.float32]]:
+        """Probabilities of each image."""
+        logits = self._values[: len(images)]
+        if logits.dtype == np.uint16:
+            return self._model.probabilities((logits.astype(np.uint32) << 16).view(np.float32))
+        return self._model.probabilities(logits.astype(np.float32))
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

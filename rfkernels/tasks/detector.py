@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import ops
-from rfkernels.engines import Engine, Session
+from rfkernels.engines import DeviceEngine, Engine, Session
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import Image, ImageOptions
 from rfkernels.model_metadata import ModelMetadata
@@ -19,21 +18,10 @@ from rfkernels.ops import Candidates, Detections, Placement
 from rfkernels.schema import ObjectDetectionInferenceRequest, new_ids
 from rfkernels.tasks.arguments import at_least_zero, fraction, fraction_of_request, truth
 from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.detection_settings import DetectionSettings
 from rfkernels.tasks.network_check import HEAD_STRIDES
 from rfkernels.tasks.preparation import Preparation
 from rfkernels.tasks.vision_model import FoundT, ResponseT, VisionModel
-
-
-@dataclass(frozen=True)
-class DetectionSettings:
-    """What one request wants of the detections; see `ObjectDetectionModel.infer`."""
-
-    convention: Convention
-    confidence: float
-    iou_threshold: float
-    max_detections: int
-    class_agnostic: bool = False
-    wanted_class_ids: tuple[int, ...] | None = None
 
 
 class InferOptions(TypedDict, total=False):
@@ -59,7 +47,7 @@ class Detector(
 
     settings_type: type[BoxSettingsT]
 
-    def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:
+    def __init__(self, engine: Engine | DeviceEngine, metadata: ModelMetadata, convention: str | None = None) -> None:
         super().__init__(engine, metadata, convention)
         # A name may stand for several classes: weights may give it twice.
         self._class_ids: dict[str, list[int]] = {}

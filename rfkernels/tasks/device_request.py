@@ -18,23 +18,25 @@ from rfkernels.tasks.staging import Staging
 
 _PARAMETER_BYTES = 1 << 20
 
-SettingsT = TypeVar("SettingsT", contravariant=True)
-FoundT = TypeVar("FoundT", covariant=True)
+SettingsT_contra = TypeVar("SettingsT_contra", contravariant=True)
+FoundT_co = TypeVar("FoundT_co", covariant=True)
+SettingsT = TypeVar("SettingsT")
+FoundT = TypeVar("FoundT")
 
 
-class Finish(Protocol[SettingsT, FoundT]):
+class Finish(Protocol[SettingsT_contra, FoundT_co]):
     """What a task does on the device with the network's outputs. Made for one session's memory."""
 
-    def fits(self, settings: SettingsT) -> bool:
+    def fits(self, settings: SettingsT_contra) -> bool:
         """Whether there is room for what these settings may find."""
 
-    def describe(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT) -> None:
+    def describe(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT_contra) -> None:
         """Say what the next run looks for."""
 
     def enqueue(self, stream: Stream) -> None:
         """Put the kernels on a stream, and the copy of what they find."""
 
-    def read(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT) -> list[FoundT]:
+    def read(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT_contra) -> list[FoundT_co]:
         """What the last run has found in each image, after a wait for its stream."""
 
 
@@ -104,9 +106,7 @@ class DeviceRequests(Generic[SettingsT, FoundT]):
         self,
         engine: DeviceEngine,
         preparation: Preparation,
-        make_finish: Callable[
-            [DeviceSession, ParameterBlock, Stream, SettingsT], Finish[SettingsT, FoundT]
-        ],
+        make_finish: Callable[[DeviceSession, ParameterBlock, Stream, SettingsT], Finish[SettingsT, FoundT]],
     ) -> None:
         self._engine = engine
         self._preparation = preparation

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from numpy.typing import NDArray
 
+from rfkernels.device import ParameterBlock, Stream
+from rfkernels.engines import DeviceSession
 from rfkernels.images import Image, ImageOptions, ImageSource
 from rfkernels.ops import Detections, Placement
 from rfkernels.schema import (
@@ -15,6 +17,7 @@ from rfkernels.schema import (
     ObjectDetectionInferenceResponse,
     ObjectDetectionPrediction,
 )
+from rfkernels.tasks.detection_on_device import BoxesOnDevice
 from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
 
 if TYPE_CHECKING:
@@ -92,6 +95,12 @@ class ObjectDetectionModel(
     ) -> list[Detections]:
         """The boxes are all there is."""
         return detections
+
+    def finish_on_device(
+        self, session: DeviceSession, parameters: ParameterBlock, stream: Stream, settings: DetectionSettings
+    ) -> BoxesOnDevice:
+        """Boxes, on the device."""
+        return BoxesOnDevice(session, self.metadata, parameters, stream, settings.max_detections)
 
     def respond(
         self, image: Image, found: Detections, settings: DetectionSettings | None = None

@@ -18,6 +18,7 @@ from rfkernels.ops.preprocess_on_device import PreprocessOnDevice
 from rfkernels.tasks.convention import Convention
 from rfkernels.tasks.staging import Staging
 
+
 class DescriptorsTooLargeError(Exception):
     """More room is needed for what describes images to a device: so many bytes."""
 

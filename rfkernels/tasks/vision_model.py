@@ -6,12 +6,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from rfkernels.engines import Engine, Session
+from rfkernels.device import ParameterBlock, Stream
+from rfkernels.engines import DeviceEngine, DeviceSession, Engine, Session
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import Image, ImageOptions, ImageSource
 from rfkernels.model_metadata import ModelMetadata
@@ -28,8 +29,9 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import checked_options, load_all
 from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.device_request import DeviceRequests, Finish
 from rfkernels.tasks.drawing import draw_response, encode_jpeg
-from rfkernels.tasks.network_check import check_network
+from rfkernels.tasks.network_check import check_device_network, check_network
 from rfkernels.tasks.preparation import Preparation
 
 # Of a network with a dynamic batch: the memory of a run grows with its batch, its speed hardly beyond this.
@@ -48,6 +50,11 @@ Response: TypeAlias = (
 ResponseT = TypeVar("ResponseT", bound=Response)
 
 
+def is_device_engine(engine: Engine | DeviceEngine) -> TypeGuard[DeviceEngine]:
+    """Whether an engine's sessions are put on streams of a device."""
+    return hasattr(engine, "create_session")
+
+
 class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
     """A network with its preprocessing and post-processing. Safe to call from several threads.
 
@@ -55,7 +62,7 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
     answered (`respond`).
 
     Args:
-        engine: the compiled network.
+        engine: the compiled network, on the CPU or on a device.
         metadata: of the model's file.
         convention: the numbers to give where a call does not say; the model's own by default.
 
@@ -66,12 +73,18 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
 
     request_type: type[RequestT]
 
-    def __init__(self, engine: Engine, metadata: ModelMetadata, convention: str | None = None) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine | DeviceEngine, metadata: ModelMetadata, convention: str | None = None) -> None:
         self.metadata = metadata
         self.convention = convention_named(convention or metadata.convention)
         self._preparation = Preparation(metadata)
-        check_network(engine, metadata)
+        self._device_requests: DeviceRequests[SettingsT, FoundT] | None = None
+        if is_device_engine(engine):
+            check_device_network(engine, metadata)
+            self._device_requests = DeviceRequests(engine, self._preparation, self.finish_on_device)
+        else:
+            self.engine = engine
+            check_network(engine, metadata)
+        self._inputs = engine.inputs
         self._input_name = engine.inputs[0].name
 
     @property
@@ -149,6 +162,12 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
         """What the session's run has given to what is in each image."""
 
     @abstractmethod
+    def finish_on_device(
+        self, session: DeviceSession, parameters: ParameterBlock, stream: Stream, settings: SettingsT
+    ) -> Finish[SettingsT, FoundT]:
+        """The same on a device: what comes after the network of a session, with room for what the settings want."""
+
+    @abstractmethod
     def respond(self, image: Image, found: FoundT, settings: SettingsT) -> ResponseT:
         """What was found in one image as a V2 response."""
 
@@ -172,6 +191,11 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
     ) -> list[FoundT]:
         results: list[FoundT] = []
         for start, stop, batch in self._batches(len(images)):
+            if self._device_requests is not None:
+                chosen = preparation or self._preparation
+                part = images[start:stop]
+                results += self._device_requests.run(part, batch, chosen, self._convention_of(settings), settings)
+                continue
             with self.engine.session(batch) as session:
                 placements = self.prepare(images[start:stop], session, self._convention_of(settings), preparation)
                 outputs = session.run()
@@ -180,7 +204,7 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
 
     def _batches(self, count: int) -> Iterator[tuple[int, int, int]]:
         """Slices of the images, and the batch that each is run as: what the network was built for, or so many."""
-        size = self.engine.inputs[0].shape[0]
+        size = self._inputs[0].shape[0]
         step = size or _LARGEST_BATCH
         for start in range(0, count, step):
             stop = min(start + step, count)
