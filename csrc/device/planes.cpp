@@ -11,6 +11,8 @@ bool steps_by(const TensorView& view, int axis, std::int64_t bytes) {
     return view.shape[axis] == 1 || view.strides[axis] == bytes;
 }
 
+Status read_plane(const TensorView& view, const std::string& name, Plane* plane);
+
 }  // namespace
 
 std::string shape_of(const TensorView& view) {
@@ -24,6 +26,19 @@ Status as_plane(const TensorView& view, const std::string& name, Plane* plane) {
     if (view.dtype != DataType::kFloat32 && view.dtype != DataType::kBfloat16) {
         return Status::invalid_argument(name + " is neither float32 nor bfloat16; convert it first");
     }
+    return read_plane(view, name, plane);
+}
+
+Status as_device_plane(const TensorView& view, const std::string& name, Plane* plane) {
+    if (view.dtype != DataType::kFloat32 && view.dtype != DataType::kBfloat16 && view.dtype != DataType::kFloat16) {
+        return Status::invalid_argument(name + " is neither float32 nor float16 nor bfloat16; convert it first");
+    }
+    return read_plane(view, name, plane);
+}
+
+namespace {
+
+Status read_plane(const TensorView& view, const std::string& name, Plane* plane) {
     plane->dtype = view.dtype;
     const std::int64_t element = plane->element_size();
     if (view.data == nullptr) return Status::invalid_argument(name + " has no data");
@@ -64,4 +79,5 @@ Status as_plane(const TensorView& view, const std::string& name, Plane* plane) {
                                     "numpy.ascontiguousarray");
 }
 
+}  // namespace
 }  // namespace rfkernels

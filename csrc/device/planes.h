@@ -18,7 +18,7 @@ struct Plane {
     std::int64_t anchor_step = 0;
     std::int64_t image_step = 0;
 
-    std::int64_t element_size() const { return dtype == DataType::kBfloat16 ? 2 : 4; }
+    std::int64_t element_size() const { return dtype == DataType::kFloat32 ? 4 : 2; }
 
     const void* at(std::int64_t image, std::int64_t channel) const {
         return static_cast<const unsigned char*>(data) + (image * image_step + channel * channel_step) * element_size();
@@ -39,5 +39,8 @@ std::string shape_of(const TensorView& view);
 
 /// Reads view [N, channels, rows.., columns] as channels x anchors, the anchors being all axes from 2 on.
 Status as_plane(const TensorView& view, const std::string& name, Plane* plane);
+
+/// The same for a device, whose kernels read float16 too. `Plane::value` does not.
+Status as_device_plane(const TensorView& view, const std::string& name, Plane* plane);
 
 }  // namespace rfkernels

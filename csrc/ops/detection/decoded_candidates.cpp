@@ -9,7 +9,7 @@ namespace rfkernels {
 namespace {
 
 float map_back(float network, const AxisBack& axis, BoxConvention convention) {
-    const float position = axis.clamped(axis.position(network));
+    const float position = clamped_to_image(axis, position_in_image(axis, network));
     return convention == BoxConvention::kV2 ? std::nearbyint(position) : position;
 }
 

@@ -83,8 +83,8 @@ struct WayBack {
 
     /// values: `params.dimensions` of the network's; point: kValuesOfPoint, zeros.
     void write(const Place& place, const float* values, float* point) const {
-        const float image_x = x.position((2.0f * values[0] + place.column) * place.stride);
-        const float image_y = y.position((2.0f * values[1] + place.row) * place.stride);
+        const float image_x = position_in_image(x, (2.0f * values[0] + place.column) * place.stride);
+        const float image_y = position_in_image(y, (2.0f * values[1] + place.row) * place.stride);
         float confidence = params.dimensions == 3 ? sigmoid(values[2]) : 1.0f;
         if (std::isnan(confidence)) confidence = 0.0f;
         if (!is_finite(image_x) || !is_finite(image_y) || confidence < params.confidence) return;
@@ -96,7 +96,7 @@ struct WayBack {
     /// Adding 0 makes 0 of -0, which would be seen in JSON.
     float settled(const AxisBack& axis, float position) const {
         const bool whole_pixels = params.convention == BoxConvention::kV2;
-        return (whole_pixels ? std::nearbyint(position) : axis.clamped(position)) + 0.0f;
+        return (whole_pixels ? std::nearbyint(position) : clamped_to_image(axis, position)) + 0.0f;
     }
 };
 
