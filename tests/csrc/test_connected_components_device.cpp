@@ -1,5 +1,5 @@
-// The CUDA kernels of connected components, run on the emulated device: the same labels, areas and logits as the CPU op,
-// under every schedule, nothing wrong found, no more moved than must be.
+// The CUDA kernels of connected components, run on the emulated device: the same labels, areas and logits as the CPU
+// op, under every schedule, nothing wrong found, no more moved than must be.
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "device_bench.h"
+#include "half.h"
 #include "rfkernels/connected_components.h"
 #include "schedules.h"
 
@@ -43,14 +44,10 @@ constexpr NamedPattern kPatterns[] = {
      [](std::int64_t y, std::int64_t x, const MaskStackSize&, std::mt19937*) { return (x + y) % 2 == 0; }},
     {"single pixels",
      [](std::int64_t y, std::int64_t x, const MaskStackSize&, std::mt19937*) { return x % 2 == 0 && y % 2 == 0; }},
-    {"comb",
-     [](std::int64_t y, std::int64_t x, const MaskStackSize& size, std::mt19937*) {
-         return x % 2 == 0 || y == size.height - 1;
-     }},
-    {"comb on its side",
-     [](std::int64_t y, std::int64_t x, const MaskStackSize& size, std::mt19937*) {
-         return y % 3 == 1 || x == size.width - 1;
-     }},
+    {"comb", [](std::int64_t y, std::int64_t x, const MaskStackSize& size,
+                std::mt19937*) { return x % 2 == 0 || y == size.height - 1; }},
+    {"comb on its side", [](std::int64_t y, std::int64_t x, const MaskStackSize& size,
+                            std::mt19937*) { return y % 3 == 1 || x == size.width - 1; }},
     {"stripes to the left",
      [](std::int64_t y, std::int64_t x, const MaskStackSize&, std::mt19937*) { return (x + y) % 5 == 0; }},
     {"stripes to the right",
@@ -99,27 +96,6 @@ std::vector<float> logits_of(const NamedPattern& pattern, const MaskStackSize& s
         logits.push_back(value);
     }
     return logits;
-}
-
-/// float16 of a number that is 0, of float16's normal range, infinite or NaN; to nearest, ties to even.
-std::uint16_t half_of(float value) {
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, &value, sizeof(bits));
-    const std::uint32_t sign = bits >> 16U & 0x8000U;
-    if (std::isnan(value)) return static_cast<std::uint16_t>(sign | 0x7E00U | (bits & 0x1FFU));
-    if (std::isinf(value)) return static_cast<std::uint16_t>(sign | 0x7C00U);
-    if (value == 0.0F) return static_cast<std::uint16_t>(sign);
-    const std::uint32_t rounded = (bits & 0x7FFFFFFFU) + 0xFFFU + (bits >> 13U & 1U);
-    return static_cast<std::uint16_t>(sign | ((rounded - (112U << 23U)) >> 13U));
-}
-float from_half(std::uint16_t half) {
-    const std::uint32_t sign = (half & 0x8000U) << 16U;
-    const std::uint32_t rest = half & 0x7FFFU;
-    std::uint32_t bits = sign | (rest == 0 ? 0U : (rest << 13U) + (112U << 23U));
-    if (rest >= 0x7C00U) bits = sign | 0x7F800000U | (rest & 0x3FFU) << 13U;
-    float value = 0.0F;
-    std::memcpy(&value, &bits, sizeof(value));
-    return value;
 }
 
 std::string described(const char* pattern, const MaskStackSize& size, const Schedule& schedule) {
@@ -183,8 +159,8 @@ struct Cleaned {
 
 /// float16 logits go through the CPU op as the float32 that they are.
 template <typename Element>
-void check_cleaning(const NamedPattern& pattern, const MaskStackSize& size, const CleaningParams& params,
-                    bool in_place, const Schedule& schedule, unsigned nan_per_thousand = 20) {
+void check_cleaning(const NamedPattern& pattern, const MaskStackSize& size, const CleaningParams& params, bool in_place,
+                    const Schedule& schedule, unsigned nan_per_thousand = 20) {
     constexpr bool kIsHalf = sizeof(Element) == 2;
     const std::string what = described(pattern.name, size, schedule) + (in_place ? ", in place" : "") +
                              (kIsHalf ? ", float16" : "") + ", holes " + std::to_string(params.max_hole_area) +
@@ -219,9 +195,9 @@ void check_cleaning(const NamedPattern& pattern, const MaskStackSize& size, cons
     const std::size_t scratch_bytes = clean_mask_logits_scratch_bytes(size);
     OnDevice scratch(*device, std::max<std::size_t>(1, scratch_bytes), "scratch");
     from.upload(given.data(), bytes, nullptr);
-    const Status status = clean_mask_logits_on_device(
-        *device, from.get(), kIsHalf ? DataType::kFloat16 : DataType::kFloat32, size, params,
-        in_place ? from.get() : to.get(), scratch.get(), scratch_bytes, nullptr);
+    const Status status =
+        clean_mask_logits_on_device(*device, from.get(), kIsHalf ? DataType::kFloat16 : DataType::kFloat32, size,
+                                    params, in_place ? from.get() : to.get(), scratch.get(), scratch_bytes, nullptr);
     if (!status.ok()) std::fprintf(stderr, "%s: %s\n", what.c_str(), status.message());
     CHECK(status.ok());
     const auto actual = (in_place ? from : to).download<Element>(nullptr);
@@ -244,8 +220,7 @@ constexpr const Schedule& kInterleaved = kSchedules[3];
 constexpr const Schedule& kPreempted = kSchedules[4];
 
 void test_small_sizes() {
-    const MaskStackSize sizes[] = {{1, 1, 1},  {1, 1, 70}, {1, 70, 1}, {3, 2, 2},
-                                   {3, 3, 33}, {1, 37, 91}, {1, 64, 64}};
+    const MaskStackSize sizes[] = {{1, 1, 1}, {1, 1, 70}, {1, 70, 1}, {3, 2, 2}, {3, 3, 33}, {1, 37, 91}, {1, 64, 64}};
     for (const Schedule& schedule : kSchedules) {
         for (const MaskStackSize& size : sizes) {
             for (const char* name : {"all 1", "checkerboard", "spiral", "0.50", "0.62"}) {
@@ -374,7 +349,13 @@ void test_refusals() {}
 }  // namespace
 
 int main() {
-#define T(x) { clock_t a=clock(); x(); std::printf(#x " %.1f s\n", double(clock()-a)/CLOCKS_PER_SEC); std::fflush(stdout);}
+#define T(x)                                                               \
+    {                                                                      \
+        clock_t a = clock();                                               \
+        x();                                                               \
+        std::printf(#x " %.1f s\n", double(clock() - a) / CLOCKS_PER_SEC); \
+        std::fflush(stdout);                                               \
+    }
     T(test_traffic);
     T(test_small_sizes);
     T(test_whole_tiles);

@@ -113,8 +113,8 @@ __device__ __forceinline__ int find_root(const Forest& forest, int key) {
 }
 
 /// The root above a run, when no more trees are united, stored as its parent. Here each thread stores at its own runs
-/// only, so that what it stores last stays. All threads walk at once, each by two steps of what the others have reached:
-/// a chain of 128 rows takes seven rounds.
+/// only, so that what it stores last stays. All threads walk at once, each by two steps of what the others have
+/// reached: a chain of 128 rows takes seven rounds.
 template <typename Forest>
 __device__ __forceinline__ int settle(const Forest& forest, int run) {
     int root = forest.parent(run);
