@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "rfkernels/detection.h"
+#include "rfkernels/device.h"
 #include "rfkernels/status.h"
 #include "rfkernels/tensor.h"
 
@@ -66,5 +68,47 @@ Status keypoints_from_heads(const KeypointLevel* levels, std::int64_t level_coun
 Status keypoints_from_rows(const AnchorGrid* grids, std::int64_t grid_count, const TensorView* rows,
                            const ChosenAnchors* chosen, const ImageTarget* images, std::int64_t image_count,
                            const KeypointParams& params, std::vector<Keypoints>* results);
+
+// On a device, in two steps, so that a captured graph goes on to serve images of other sizes: what changes from call to
+// call are descriptors, which the host writes and whoever calls copies to the device; what the graph keeps is where
+// things lie and the shapes of the heads. Which anchors are chosen, and how many, is known to the device alone.
+
+/// Levels that a launch can be given.
+constexpr std::int64_t kMostDeviceKeypointLevels = 8;
+
+/// The bytes that the descriptors of a batch take.
+std::size_t keypoint_descriptor_bytes(std::int64_t image_count);
+
+/// Writes the descriptors: all of `images` and `params`.
+///
+/// images       [image_count]
+/// descriptors  host memory of at least `keypoint_descriptor_bytes`, 16-byte aligned
+///
+/// Fails as `keypoints_from_heads` does.
+Status describe_keypoints(const ImageTarget* images, std::int64_t image_count, const KeypointParams& params,
+                          void* descriptors, std::size_t descriptor_bytes);
+
+/// The anchors of a batch whose keypoints are wanted, as a device has found them.
+struct DeviceChosenAnchors {
+    const std::int32_t* anchor_indices = nullptr;  ///< [N, capacity] on the device
+    const std::int32_t* counts = nullptr;          ///< [N] on the device; more than capacity is taken as capacity
+    std::int64_t capacity = 0;
+};
+
+/// `keypoints_from_heads` in one launch: the same bits for the first counts[n] anchors of image n, zeros for all
+/// others. An index that is no anchor's, -1 say, gives zeros too, where the CPU op refuses it: the host does not see
+/// it. So do descriptors of another number of images or other dimensions.
+///
+/// levels       [level_count], at most kMostDeviceKeypointLevels, with pointers to device memory; elements may be
+///              float16 too
+/// dimensions   D, as described
+/// descriptors  on the device, as described for N images; 16-byte aligned
+/// points       float32 [N, capacity, K, 3] on the device: all of it is written
+///
+/// Moves: the chosen anchors' values once, a sector of 32 bytes for each where the heads lie channel by channel; 12
+/// bytes of each point of the capacity. 100 of 300 anchors of 17 points: 0.16 MB + 0.06 MB.
+Status keypoints_from_heads_on_device(Device& device, const KeypointLevel* levels, std::int64_t level_count,
+                                      std::int64_t dimensions, const void* descriptors,
+                                      const DeviceChosenAnchors& chosen, float* points, Stream stream);
 
 }  // namespace rfkernels

@@ -1,7 +1,6 @@
 #include "rfkernels/keypoints.h"
 
 #include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -10,30 +9,13 @@
 #include "device/guarded.h"
 #include "device/image_targets.h"
 #include "device/planes.h"
+#include "ops/keypoints/checks.h"
 
 namespace rfkernels {
 namespace {
 
 constexpr char kNoMemory[] = "keypoints: not enough memory for the points of the chosen anchors";
 constexpr std::int64_t kValuesOfPoint = 3;
-/// Anchors chosen, and channels: keeps the number of results in 64 bits.
-constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-
-Status check_params(const KeypointParams& params) {
-    if (params.dimensions != 2 && params.dimensions != 3) {
-        return Status::invalid_argument("dimensions is " + std::to_string(params.dimensions) +
-                                        "; give 2 for x and y, 3 where a confidence follows them");
-    }
-    if (!(params.confidence >= 0.0f && params.confidence <= 1.0f)) {
-        return Status::invalid_argument("keypoint_confidence is " + std::to_string(params.confidence) +
-                                        "; give a number from 0 to 1");
-    }
-    return Status();
-}
-
-bool holds_points(std::int64_t channels, const KeypointParams& params) {
-    return channels >= params.dimensions && channels % params.dimensions == 0 && channels <= kMost;
-}
 
 /// Where a chosen anchor lies.
 struct Place {
@@ -47,7 +29,7 @@ struct Place {
 /// The chosen indices are read here only, once each: another thread of the caller may be writing them.
 Status find_places(const ChosenAnchors& chosen, const std::vector<Grid>& grids, std::int64_t image,
                    std::vector<Place>* places) {
-    if (chosen.count < 0 || chosen.count > kMost) {
+    if (chosen.count < 0 || chosen.count > kMostKeypointChannels) {
         return Status::invalid_argument("anchor_indices[" + std::to_string(image) + "] has " +
                                         std::to_string(chosen.count) + " entries; give at most 2147483647");
     }
@@ -120,40 +102,6 @@ Keypoints points_of(const std::vector<Place>& places, std::int64_t channels, con
     return result;
 }
 
-struct Heads {
-    std::vector<Plane> planes;
-    std::vector<Grid> grids;
-};
-
-Status read_levels(const KeypointLevel* levels, std::int64_t level_count, const KeypointParams& params, Heads* heads) {
-    if (level_count < 1) return Status::invalid_argument("heads is empty; give the outputs of at least one level");
-    std::int64_t anchor_count = 0;
-    for (std::int64_t i = 0; i < level_count; ++i) {
-        const TensorView& view = levels[i].keypoints;
-        const std::string name = "heads[" + std::to_string(i) + "]";
-        if (view.rank != 4 || !holds_points(view.shape[1], params)) {
-            return Status::invalid_argument(name + " has shape " + shape_of(view) + "; give [N, keypoints * " +
-                                            std::to_string(params.dimensions) + ", H, W]");
-        }
-        const TensorView& first = levels[0].keypoints;
-        if (view.shape[0] != first.shape[0] || view.shape[1] != first.shape[1]) {
-            return Status::invalid_argument(name + " has shape " + shape_of(view) + ", heads[0] has " +
-                                            shape_of(first) + "; batch size and channels must be equal");
-        }
-        Plane plane;
-        Grid grid;
-        Status status = as_plane(view, name, &plane);
-        if (status.ok()) {
-            status = read_grid(view.shape[2], view.shape[3], levels[i].stride, "strides[" + std::to_string(i) + "]",
-                               &anchor_count, &grid);
-        }
-        if (!status.ok()) return status;
-        heads->planes.push_back(plane);
-        heads->grids.push_back(grid);
-    }
-    return Status();
-}
-
 /// Reads view [m, K * D], m at least `count`, as channels x rows.
 Status read_rows(const TensorView& view, std::int64_t count, std::int64_t image, const KeypointParams& params,
                  Plane* plane) {
@@ -176,9 +124,9 @@ Status keypoints_from_heads(const KeypointLevel* levels, std::int64_t level_coun
                             const ImageTarget* images, std::int64_t image_count, const KeypointParams& params,
                             std::vector<Keypoints>* results) {
     return guarded(kNoMemory, [&]() -> Status {
-        Heads heads;
+        KeypointHeads heads;
         Status status = check_params(params);
-        if (status.ok()) status = read_levels(levels, level_count, params, &heads);
+        if (status.ok()) status = read_levels(levels, level_count, params, as_plane, &heads);
         if (status.ok()) status = check_images(images, image_count, levels[0].keypoints.shape[0]);
         if (!status.ok()) return status;
         const std::int64_t channels = levels[0].keypoints.shape[1];
