@@ -8,6 +8,7 @@
 #include "emulation/emulation.h"
 #include "planted_bugs/planted_bug.h"
 #include "rfkernels/device.h"
+#include "schedules.h"
 
 // The harness itself: every planted bug is reported by its name, under every schedule, and the same kernel without the
 // bug is not. What needs the hooks is tested in the build that has them.
@@ -21,7 +22,10 @@ using rfkernels::emulation::Emulator;
 using rfkernels::emulation::Finding;
 using rfkernels::emulation::FindingKind;
 using rfkernels::emulation::Options;
-using rfkernels::emulation::Order;
+using rfkernels::test::kSchedules;
+using rfkernels::test::options_of;
+using rfkernels::test::print;
+using rfkernels::test::Schedule;
 namespace planted = rfkernels::planted;
 
 struct PlantedBug {
@@ -56,22 +60,6 @@ const PlantedBug kPlantedBugs[] = {
     {"spinning", planted::spinning, FindingKind::kEndlessLoop, false, true},
     {"too_many_lanes", planted::too_many_lanes, FindingKind::kLaunchLimits, false, true},
     {"too_much_shared", planted::too_much_shared, FindingKind::kLaunchLimits, false, true},
-};
-
-struct Schedule {
-    const char* name;
-    Order lanes;
-    Order blocks;
-    unsigned resident_blocks;
-    double preemption;
-};
-
-const Schedule kSchedules[] = {
-    {"sequential", Order::kSequential, Order::kSequential, 1, 0.0},
-    {"reverse", Order::kReverse, Order::kReverse, 1, 0.0},
-    {"random", Order::kRandom, Order::kRandom, 1, 0.0},
-    {"interleaved", Order::kRandom, Order::kRandom, 4, 0.0},
-    {"preempted", Order::kRandom, Order::kRandom, 4, 0.2},
 };
 
 struct Bench {
@@ -115,24 +103,6 @@ struct Bench {
     Bench& operator=(const Bench&) = delete;
 };
 
-Options options_of(const Schedule& schedule, std::uint64_t seed) {
-    Options options;
-    options.lanes = schedule.lanes;
-    options.blocks = schedule.blocks;
-    options.resident_blocks = schedule.resident_blocks;
-    options.preemption = schedule.preemption;
-    options.seed = seed;
-    options.most_steps = 100000;
-    return options;
-}
-
-void print(const std::vector<Finding>& findings) {
-    for (const Finding& finding : findings) {
-        std::fprintf(stderr, "    %s in %s (%llu times): %s\n", name_of(finding.kind), finding.kernel.c_str(),
-                     static_cast<unsigned long long>(finding.count), finding.message.c_str());
-    }
-}
-
 /// What the harness says of one kernel under one schedule.
 std::vector<Finding> findings_of(const PlantedBug& bug, const Options& options, bool faulty, Status* status) {
     Emulator& emulator = Emulator::instance();
@@ -151,7 +121,8 @@ void test_planted_bugs() {
         if (bug.needs_hooks && !has_hooks) continue;
         for (const Schedule& schedule : kSchedules) {
             for (std::uint64_t seed = 1; seed <= 3; ++seed) {
-                const Options options = options_of(schedule, seed);
+                Options options = options_of(schedule, seed);
+                options.most_steps = 100000;
                 Status status;
                 std::vector<Finding> findings = findings_of(bug, options, false, &status);
                 if (!findings.empty() || !status.ok()) {
