@@ -544,7 +544,48 @@ std::vector<Problem> awkward_problems() {
     return problems;
 }
 
-constexpr std::int64_t kPlenty = 1 << 17;
+/// All forms, from arenas of just the size that `needed` says; what they take where that is nothing yet.
+struct Needed {
+    std::int64_t bits = 0, runs = 0, dense = 0;
+};
+
+void check_all(const Bench& bench, const std::vector<Expected>& expected, const Needed& needed, bool pinned,
+               const char* what) {
+    const auto bits = drawn<std::uint64_t>(bench, rfkernels::masks_to_bits_on_device, needed.bits, pinned);
+    check_no_findings(what);
+    check_bits(bench, expected, bits);
+    const auto runs = drawn<std::int32_t>(bench, rfkernels::masks_to_runs_on_device, needed.runs, pinned);
+    check_no_findings(what);
+    check_runs(bench, expected, runs);
+    const auto dense = drawn<std::uint8_t>(bench, rfkernels::masks_to_dense_on_device, needed.dense, pinned);
+    check_no_findings(what);
+    check_dense(bench, expected, dense);
+}
+
+/// From arenas one too small, which must stay as they are.
+Needed needed_by(const Bench& bench) {
+    Needed needed;
+    needed.bits = drawn<std::uint64_t>(bench, rfkernels::masks_to_bits_on_device, 0).summary.needed;
+    needed.runs = drawn<std::int32_t>(bench, rfkernels::masks_to_runs_on_device, 0).summary.needed;
+    needed.dense = drawn<std::uint8_t>(bench, rfkernels::masks_to_dense_on_device, 0).summary.needed;
+    check_no_findings("arenas without room");
+    return needed;
+}
+
+template <typename Element>
+void check_too_small(const Bench& bench, Call call, std::int64_t needed) {
+    if (needed == 0) return;
+    const Drawn<Element> result = drawn<Element>(bench, call, needed - 1, true);
+    CHECK(result.summary.needed == needed && result.summary.overflowed == 1);
+    // What nobody has written is poison.
+    for (const Element element : result.arena) CHECK(element == static_cast<Element>(0xCBCBCBCBCBCBCBCBU));
+    Polygons polygons;
+    const std::string wanted = std::to_string(needed);
+    const Status status =
+        polygons_from_bits(result.summary, result.records.data(), 1, nullptr, 0, ContourChoice::kAll, &polygons);
+    CHECK(!status.ok() && std::string(status.message()).find(wanted) != std::string::npos);
+    check_no_findings("arena one too small");
+}
 
 void check_awkward() {
     const std::shared_ptr<Device> device = opened_device();
@@ -552,22 +593,133 @@ void check_awkward() {
     for (const Problem& problem : awkward_problems()) {
         const std::vector<Expected> expected = expected_of(problem);
         const Bench bench(device, problem);
+        Emulator::instance().options = test::options_of(test::kSchedules[0], 1);
+        const Needed needed = needed_by(bench);
         for (const test::Schedule& schedule : test::kSchedules) {
             Emulator::instance().options = test::options_of(schedule, ++seed);
-            const bool pinned = seed % 7 == 0;
-            const Drawn<std::uint64_t> bits =
-                drawn<std::uint64_t>(bench, rfkernels::masks_to_bits_on_device, kPlenty, pinned);
-            check_no_findings(schedule.name);
-            check_bits(bench, expected, bits);
-            const Drawn<std::int32_t> runs =
-                drawn<std::int32_t>(bench, rfkernels::masks_to_runs_on_device, kPlenty, pinned);
-            check_no_findings(schedule.name);
-            check_runs(bench, expected, runs);
-            const Drawn<std::uint8_t> dense =
-                drawn<std::uint8_t>(bench, rfkernels::masks_to_dense_on_device, std::int64_t{1} << 20, pinned);
-            check_no_findings(schedule.name);
-            check_dense(bench, expected, dense);
+            check_all(bench, expected, needed, seed % 7 == 0, schedule.name);
         }
+        check_too_small<std::uint64_t>(bench, rfkernels::masks_to_bits_on_device, needed.bits);
+        check_too_small<std::int32_t>(bench, rfkernels::masks_to_runs_on_device, needed.runs);
+        check_too_small<std::uint8_t>(bench, rfkernels::masks_to_dense_on_device, needed.dense);
+    }
+}
+
+/// A photograph's size: what yolov8n-seg-640 gives for a 1080p picture.
+Problem large_problem(std::int64_t detections, MaskConvention convention, float share_of_side) {
+    Problem problem;
+    problem.prototype_height = 160;
+    problem.prototype_width = 160;
+    problem.channels = 32;
+    problem.max_detections = 300;
+    problem.dtype = DataType::kFloat16;
+    problem.grids.push_back(grid_of(problem, 1080, 1920, convention, 1.0));
+    problem.counts = {static_cast<std::int32_t>(detections)};
+    std::mt19937 random(17);
+    fill(&problem, &random);
+    // Objects, not noise: a few waves across the picture.
+    for (std::size_t i = 0; i < problem.prototypes.size(); ++i) {
+        const auto channel = static_cast<float>(i / 25600 % 32), x = static_cast<float>(i % 160);
+        const auto y = static_cast<float>(i / 160 % 160);
+        const float wave = std::sin(x * 0.02F * (channel + 1.0F) + channel) * std::cos(y * 0.3F / (channel + 1.0F));
+        problem.prototypes[i] = held(wave + (channel == 0.0F ? 1.5F : 0.0F), problem.dtype);
+    }
+    std::uniform_real_distribution<float> share;
+    for (std::size_t i = 0; i < problem.boxes.size(); i += 4) {
+        const float width = 640.0F * share_of_side * (0.5F + share(random));
+        const float height = 360.0F * share_of_side * (0.5F + share(random));
+        const float x = share(random) * (640.0F - width), y = 140.0F + share(random) * (360.0F - height);
+        problem.boxes[i] = x;
+        problem.boxes[i + 1] = y;
+        problem.boxes[i + 2] = x + width;
+        problem.boxes[i + 3] = y + height;
+        problem.coefficients[i / 4 * 32] = held(std::fabs(problem.coefficients[i / 4 * 32]), problem.dtype);
+    }
+    return problem;
+}
+
+/// What the launches of one call moved.
+struct Moved {
+    std::uint64_t bytes = 0, conflicts = 0, wavefronts = 0, launches = 0;
+};
+
+Moved moved_by_records() {
+    Moved moved;
+    Emulator& emulator = Emulator::instance();
+    for (const rfkernels::emulation::LaunchRecord& record : emulator.records) {
+        const rfkernels::emulation::Traffic& traffic = record.traffic;
+        moved.bytes += traffic.moved_bytes();
+        moved.conflicts += traffic.bank_conflicts;
+        moved.wavefronts += traffic.shared_wavefronts;
+        ++moved.launches;
+        const auto each = [](std::uint64_t sum, std::uint64_t count) {
+            return count == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(count);
+        };
+        std::printf("    %-32s %6.2f MB, sectors a load %5.2f, a store %5.2f; %llu bank conflicts in %llu passes\n",
+                    record.kernel.c_str(), static_cast<double>(traffic.moved_bytes()) * 1e-6,
+                    each(traffic.global_loads.sectors, traffic.global_loads.requests),
+                    each(traffic.global_stores.sectors, traffic.global_stores.requests),
+                    static_cast<unsigned long long>(traffic.bank_conflicts),
+                    static_cast<unsigned long long>(traffic.shared_wavefronts));
+        for (const auto& [name, part] : traffic.moved) {
+            std::printf("        %-20s %9llu read %9llu written\n", name.c_str(),
+                        static_cast<unsigned long long>(part.read), static_cast<unsigned long long>(part.written));
+        }
+    }
+    emulator.records.clear();
+    return moved;
+}
+
+template <typename Element>
+Drawn<Element> counted(const Bench& bench, Call call, std::int64_t capacity, std::uint64_t launches,
+                       std::uint64_t most_bytes) {
+    Emulator& emulator = Emulator::instance();
+    const bool has_hooks = rfkernels::emulation::hooks_are_compiled_in();
+    emulator.options = test::options_of(test::kSchedules[0], 1);
+    emulator.options.count_traffic = has_hooks;
+    emulator.keep_records = true;
+    emulator.records.clear();
+    Drawn<Element> result = drawn<Element>(bench, call, capacity);
+    check_no_findings("counted");
+    emulator.keep_records = false;
+    const Moved moved = moved_by_records();
+    CHECK(moved.launches == launches);
+    const std::uint64_t to_host =
+        static_cast<std::uint64_t>(result.summary.needed) * sizeof(Element) + bench.slots() * sizeof(MaskRecord) + 16;
+    std::printf("%d masks: %.2f MB moved in all, %.2f MB to the host\n", static_cast<int>(bench.problem.counts[0]),
+                static_cast<double>(moved.bytes) * 1e-6, static_cast<double>(to_host) * 1e-6);
+    if (!has_hooks) return result;
+    CHECK(moved.bytes <= most_bytes && to_host < 2000000);
+    CHECK(moved.conflicts * 50 <= moved.wavefronts);
+    return result;
+}
+
+void check_large() {
+    const std::shared_ptr<Device> device = opened_device();
+    {
+        const Problem problem = large_problem(100, MaskConvention::kV2, 0.2236F);  // 5 % of the picture
+        const std::vector<Expected> expected = expected_of(problem);
+        const Bench bench(device, problem);
+        check_bits(bench, expected,
+                   counted<std::uint64_t>(bench, rfkernels::masks_to_bits_on_device, 300000, 2, 4000000));
+        check_runs(bench, expected,
+                   counted<std::int32_t>(bench, rfkernels::masks_to_runs_on_device, 300000, 3, 4000000));
+    }
+    for (const auto convention : {MaskConvention::kUltralytics, MaskConvention::kUltralyticsNative}) {
+        const Problem problem = large_problem(300, convention, 0.1F);
+        const std::vector<Expected> expected = expected_of(problem);
+        const Bench bench(device, problem);
+        Emulator::instance().options = test::options_of(test::kSchedules[2], 1);
+        check_bits(bench, expected, drawn<std::uint64_t>(bench, rfkernels::masks_to_bits_on_device, 300000));
+        check_runs(bench, expected, drawn<std::int32_t>(bench, rfkernels::masks_to_runs_on_device, 300000));
+        check_no_findings("300 masks");
+    }
+    {
+        const Problem problem = large_problem(3, MaskConvention::kV2, 0.9F);
+        const std::vector<Expected> expected = expected_of(problem);
+        const Bench bench(device, problem);
+        Emulator::instance().options = test::options_of(test::kSchedules[1], 1);
+        check_all(bench, expected, needed_by(bench), false, "large boxes");
     }
 }
 
@@ -575,5 +727,6 @@ void check_awkward() {
 
 int main() {
     check_awkward();
+    check_large();
     return 0;
 }

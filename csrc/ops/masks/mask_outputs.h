@@ -15,18 +15,34 @@ constexpr int kClearLanes = 256;
 /// Where a strip lies. Rows and columns of the grid unless said otherwise.
 struct StripPlace {
     int slot;
-    int image;
-    int place;                   ///< among the image's
     std::int64_t first_element;  ///< the mask's in the arena
     int strip_column;            ///< in the window
     int columns;
-    int first_row;  ///< of the resized picture
-    int rows;
+    int rows;  ///< of the window
     int grid_column;
     int grid_row;
     int grid_width;
     int grid_height;
 };
+
+/// Where its bits go. Read when they are there: drawing needs the registers.
+__device__ __forceinline__ StripPlace read_place(const MaskLaunch& launch, int tile) {
+    const int2 at = load_vector<int2>(launch.scratch.tiles + tile);
+    const MaskWindow* window = launch.scratch.windows + at.x;
+    const int4 size = load_vector<int4>(&window->first_column);
+    const MaskDescriptor* descriptor = static_cast<const MaskDescriptor*>(launch.descriptors) + window->image;
+    StripPlace place;
+    place.slot = at.x;
+    place.first_element = window->first_element;
+    place.strip_column = at.y;
+    place.columns = min(kStripColumns, size.y - at.y);
+    place.rows = size.w;
+    place.grid_column = descriptor->x.offset + size.x + at.y;
+    place.grid_row = descriptor->y.offset + size.z;
+    place.grid_width = descriptor->x.grid_size;
+    place.grid_height = descriptor->y.grid_size;
+    return place;
+}
 
 /// Turns a block of 32 x 32 bits over, a row in each lane of the warp: bit i of lane j becomes bit j of lane i.
 /// Source: Hacker's Delight, section 7-3: halves of ever smaller blocks change places.
@@ -100,17 +116,18 @@ __device__ __forceinline__ void for_each_change(const StripMemory& memory, int r
 /// written: a column's runs follow each other, whatever chunks it is drawn in.
 ///
 /// reservation  shared, one
-__device__ __forceinline__ void write_runs(const MaskLaunch& launch, const Strip& strip, const StripPlace& place,
-                                           const StripMemory& memory, int tile, RunReservation* reservation) {
+__device__ __forceinline__ void write_runs(const MaskLaunch& launch, const Strip& strip, const StripMemory& memory,
+                                           int tile, RunReservation* reservation) {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-    const bool fits = place.rows <= kChunkRows;
+    const bool fits = strip.rows <= kChunkRows;
     int count = 0;
     std::uint32_t before = 0;
-    for (int row = 0; row < place.rows; row += kChunkRows) {
-        const int rows = min(kChunkRows, place.rows - row);
-        draw_rows(strip, memory, place.first_row + row, place.first_row + row + rows);
+    for (int row = 0; row < strip.rows; row += kChunkRows) {
+        const int rows = min(kChunkRows, strip.rows - row);
+        draw_rows(strip, memory, strip.first_row + row, strip.first_row + row + rows);
         for_each_change(memory, rows, &before, [&](int) { ++count; });
     }
+    const StripPlace place = read_place(launch, tile);
     count += static_cast<int>(before);  // the end below the last row
     int sum = count;
     for (int step = 1; step < 32; step *= 2) {
@@ -138,9 +155,9 @@ __device__ __forceinline__ void write_runs(const MaskLaunch& launch, const Strip
     before = 0;
     const std::int32_t column_begin =
         (place.grid_column + static_cast<int>(threadIdx.x)) * place.grid_height + place.grid_row;
-    for (int row = 0; row < place.rows; row += kChunkRows) {
-        const int rows = min(kChunkRows, place.rows - row);
-        if (!fits) draw_rows(strip, memory, place.first_row + row, place.first_row + row + rows);
+    for (int row = 0; row < strip.rows; row += kChunkRows) {
+        const int rows = min(kChunkRows, strip.rows - row);
+        if (!fits) draw_rows(strip, memory, strip.first_row + row, strip.first_row + row + rows);
         for_each_change(memory, rows, &before, [&](int change) { *to++ = column_begin + row + change; });
     }
     if (before != 0) *to = column_begin + place.rows;

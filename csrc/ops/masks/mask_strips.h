@@ -33,11 +33,12 @@ struct StripMemory {
 /// What all lanes of a block know of their strip, and what each knows of its column.
 struct Strip {
     const void* prototypes;  ///< of the image
-    std::int64_t channel_step;
-    std::int64_t pixel_step;
+    int channel_step;
+    int pixel_step;
     DataType dtype;
     int channels;
     int prototype_width;
+    int first_row, rows;  ///< of the window, in the resized picture
     int kept_first_column, kept_end_column, kept_first_row, kept_end_row;
     bool cut_probabilities;
     int source_first_column, source_end_column;  ///< prototype pixels that the strip's columns are made of
@@ -63,20 +64,20 @@ __device__ __forceinline__ float to_float(std::uint16_t bfloat16) {
 
 /// One pixel's value, in the order of summation that masks.h says.
 template <typename Element>
-__device__ __forceinline__ float mix(const Element* value, std::int64_t channel_step, const float* coefficients,
+__device__ __forceinline__ float mix(const void* prototypes, int element, int channel_step, const float* coefficients,
                                      int channels) {
+    const Element* const value = static_cast<const Element*>(prototypes);
     float sums[kPartialSums] = {};
     int channel = 0;
 #pragma unroll 2
     for (; channel + kPartialSums <= channels; channel += kPartialSums) {
 #pragma unroll
-        for (int sum = 0; sum < kPartialSums; ++sum)
-            sums[sum] += coefficients[channel + sum] * to_float(value[(channel + sum) * channel_step]);
+        for (int sum = 0; sum < kPartialSums; ++sum, element += channel_step)
+            sums[sum] += coefficients[channel + sum] * to_float(value[element]);
     }
 #pragma unroll
-    for (int sum = 0; sum < kPartialSums; ++sum) {
-        if (channel + sum < channels)
-            sums[sum] += coefficients[channel + sum] * to_float(value[(channel + sum) * channel_step]);
+    for (int sum = 0; sum < kPartialSums; ++sum, element += channel_step) {
+        if (channel + sum < channels) sums[sum] += coefficients[channel + sum] * to_float(value[element]);
     }
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
@@ -86,17 +87,14 @@ __device__ __forceinline__ float value_at(const Strip& strip, const float* coeff
     const bool is_kept = row >= strip.kept_first_row && row < strip.kept_end_row && column >= strip.kept_first_column &&
                          column < strip.kept_end_column;
     if (!is_kept) return strip.cut_probabilities ? -0.5f : 0.0f;
-    const std::int64_t pixel = (static_cast<std::int64_t>(row) * strip.prototype_width + column) * strip.pixel_step;
+    const int element = (row * strip.prototype_width + column) * strip.pixel_step;
     float value;
     if (strip.dtype == DataType::kFloat16) {
-        value =
-            mix(static_cast<const __half*>(strip.prototypes) + pixel, strip.channel_step, coefficients, strip.channels);
+        value = mix<__half>(strip.prototypes, element, strip.channel_step, coefficients, strip.channels);
     } else if (strip.dtype == DataType::kBfloat16) {
-        value = mix(static_cast<const std::uint16_t*>(strip.prototypes) + pixel, strip.channel_step, coefficients,
-                    strip.channels);
+        value = mix<std::uint16_t>(strip.prototypes, element, strip.channel_step, coefficients, strip.channels);
     } else {
-        value =
-            mix(static_cast<const float*>(strip.prototypes) + pixel, strip.channel_step, coefficients, strip.channels);
+        value = mix<float>(strip.prototypes, element, strip.channel_step, coefficients, strip.channels);
     }
     return strip.cut_probabilities ? sigmoid(value) - 0.5f : value;
 }

@@ -15,7 +15,7 @@ constexpr unsigned kMostDrawBlocks = 1024;
 constexpr unsigned kMostGatherBlocks = 512;
 /// On one multiprocessor, as shared memory has it; leaves 128 registers for a lane.
 constexpr int kDrawBlocksAtOnce = 4;
-constexpr unsigned kClearBlocks = 512;
+constexpr unsigned kMostClearBlocks = 512;
 
 /// The coefficient of one channel of a detection; NaN, which makes an empty mask, where the anchor does not exist.
 __device__ __forceinline__ float coefficient_of(const DeviceCoefficients& from, int slot, int image, int place,
@@ -35,9 +35,8 @@ __device__ __forceinline__ float coefficient_of(const DeviceCoefficients& from, 
     return static_cast<const float*>(planes.data)[element];
 }
 
-/// Reads what a tile is about. Also the window's place in the grid and in the arena.
-__device__ __forceinline__ void read_tile(const MaskLaunch& launch, int tile, Strip* strip, StripPlace* place) {
-    const int lane = static_cast<int>(threadIdx.x);
+/// What drawing a tile takes.
+__device__ __forceinline__ Strip read_strip(const MaskLaunch& launch, int tile) {
     const int2 at = load_vector<int2>(launch.scratch.tiles + tile);
     const MaskWindow* window = launch.scratch.windows + at.x;
     const int4 size = load_vector<int4>(&window->first_column);
@@ -45,46 +44,47 @@ __device__ __forceinline__ void read_tile(const MaskLaunch& launch, int tile, St
     const int image = window->image;
     const MaskDescriptor* descriptor = static_cast<const MaskDescriptor*>(launch.descriptors) + image;
     const std::int32_t* tables = static_cast<const std::int32_t*>(launch.descriptors);
-
-    place->slot = at.x;
-    place->image = image;
-    place->place = window->place;
-    place->first_element = window->first_element;
-    place->strip_column = at.y;
-    place->columns = min(kStripColumns, size.y - at.y);
-    place->first_row = size.z;
-    place->rows = size.w;
-    place->grid_column = descriptor->x.offset + size.x + at.y;
-    place->grid_row = descriptor->y.offset + size.z;
-    place->grid_width = descriptor->x.grid_size;
-    place->grid_height = descriptor->y.grid_size;
-
     const int element_bytes = launch.prototypes.dtype == DataType::kFloat32 ? 4 : 2;
-    strip->prototypes = static_cast<const unsigned char*>(launch.prototypes.data) +
-                        image * launch.prototypes.image_step * element_bytes;
-    strip->channel_step = launch.prototypes.channel_step;
-    strip->pixel_step = launch.prototypes.pixel_step;
-    strip->dtype = launch.prototypes.dtype;
-    strip->channels = launch.coefficients.channels;
-    strip->prototype_width = launch.prototype_width;
-    strip->kept_first_column = kept.x;
-    strip->kept_end_column = kept.y;
-    strip->kept_first_row = kept.z;
-    strip->kept_end_row = kept.w;
-    strip->cut_probabilities = descriptor->cut_probabilities != 0;
-    strip->row_first = tables + descriptor->y.first;
-    strip->row_run_ends = tables + descriptor->y.run_ends;
-    strip->row_weights = reinterpret_cast<const float*>(tables + descriptor->y.weights);
-    strip->row_taps = descriptor->y.taps;
-    strip->column_taps = descriptor->x.taps;
+    Strip strip;
+    strip.prototypes = static_cast<const unsigned char*>(launch.prototypes.data) +
+                       image * launch.prototypes.image_step * element_bytes;
+    strip.channel_step = static_cast<int>(launch.prototypes.channel_step);
+    strip.pixel_step = static_cast<int>(launch.prototypes.pixel_step);
+    strip.dtype = launch.prototypes.dtype;
+    strip.channels = launch.coefficients.channels;
+    strip.prototype_width = launch.prototype_width;
+    strip.first_row = size.z;
+    strip.rows = size.w;
+    strip.kept_first_column = kept.x;
+    strip.kept_end_column = kept.y;
+    strip.kept_first_row = kept.z;
+    strip.kept_end_row = kept.w;
+    strip.cut_probabilities = descriptor->cut_probabilities != 0;
+    strip.row_first = tables + descriptor->y.first;
+    strip.row_run_ends = tables + descriptor->y.run_ends;
+    strip.row_weights = reinterpret_cast<const float*>(tables + descriptor->y.weights);
+    strip.row_taps = descriptor->y.taps;
+    strip.column_taps = descriptor->x.taps;
+    const int lane = static_cast<int>(threadIdx.x);
+    const int columns = min(kStripColumns, size.y - at.y);
+    const int own = min(lane, columns - 1);
     const std::int32_t* column_first = tables + descriptor->x.first + size.x + at.y;
-    strip->source_first_column = column_first[0];
-    strip->source_end_column = column_first[place->columns - 1] + strip->column_taps;
-    strip->has_column = lane < place->columns;
-    const int own = min(lane, place->columns - 1);
-    strip->column_first = column_first[own];
-    strip->column_weights = reinterpret_cast<const float*>(tables + descriptor->x.weights) +
-                            static_cast<std::int64_t>(size.x + at.y + own) * strip->column_taps;
+    strip.source_first_column = column_first[0];
+    strip.source_end_column = column_first[columns - 1] + strip.column_taps;
+    strip.has_column = lane < columns;
+    strip.column_first = column_first[own];
+    strip.column_weights = reinterpret_cast<const float*>(tables + descriptor->x.weights) +
+                           static_cast<std::int64_t>(size.x + at.y + own) * strip.column_taps;
+    return strip;
+}
+
+/// The coefficients of a tile's detection to shared memory.
+__device__ __forceinline__ void stage_coefficients(const MaskLaunch& launch, int tile, float* coefficients) {
+    const int slot = launch.scratch.tiles[tile].slot;
+    const MaskWindow* window = launch.scratch.windows + slot;
+    const int image = window->image, place = window->place;
+    for (int channel = static_cast<int>(threadIdx.x); channel < launch.coefficients.channels; channel += kStripColumns)
+        coefficients[channel] = coefficient_of(launch.coefficients, slot, image, place, channel);
 }
 
 // A block draws every gridDim.x-th tile. Shared memory is reused from tile to tile: coefficients are written when all
@@ -99,17 +99,15 @@ __global__ void __launch_bounds__(kStripColumns, kDrawBlocksAtOnce) draw_tiles(M
     const StripMemory memory{coefficients, values, open_sums, words};
     const int tiles = static_cast<int>(launch.scratch.totals->tiles);
     for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x)) {
-        Strip strip;
-        StripPlace place;
-        read_tile(launch, tile, &strip, &place);
-        for (int channel = static_cast<int>(threadIdx.x); channel < strip.channels; channel += kStripColumns)
-            coefficients[channel] = coefficient_of(launch.coefficients, place.slot, place.image, place.place, channel);
+        stage_coefficients(launch, tile, coefficients);
+        const Strip strip = read_strip(launch, tile);
         if (kOutput == MaskOutput::kRuns) {
-            write_runs(launch, strip, place, memory, tile, reservation);
+            write_runs(launch, strip, memory, tile, reservation);
         } else {
-            for (int row = 0; row < place.rows; row += kChunkRows) {
-                const int rows = min(kChunkRows, place.rows - row);
-                draw_rows(strip, memory, place.first_row + row, place.first_row + row + rows);
+            for (int row = 0; row < strip.rows; row += kChunkRows) {
+                const int rows = min(kChunkRows, strip.rows - row);
+                draw_rows(strip, memory, strip.first_row + row, strip.first_row + row + rows);
+                const StripPlace place = read_place(launch, tile);
                 if (kOutput == MaskOutput::kBits) {
                     __syncthreads();  // words of all columns are complete before rows are read across them
                     write_bits(launch, place, memory, row, rows);
@@ -140,7 +138,10 @@ bool launch_masks(const MaskLaunch& launch, Stream stream) {
                           launch) &&
                RFK_LAUNCH(gather_runs, (LaunchShape{{gather_blocks}, {kStripColumns}, 0}), stream, launch);
     }
-    return RFK_LAUNCH(clear_dense, (LaunchShape{{kClearBlocks}, {kClearLanes}, 0}), stream, launch) &&
+    const std::int64_t bytes_at_once = std::int64_t{16} * kClearLanes;
+    const std::int64_t parts = launch.results.arena_capacity / bytes_at_once + 1;
+    const unsigned clear_blocks = parts < kMostClearBlocks ? static_cast<unsigned>(parts) : kMostClearBlocks;
+    return RFK_LAUNCH(clear_dense, (LaunchShape{{clear_blocks}, {kClearLanes}, 0}), stream, launch) &&
            RFK_LAUNCH(draw_tiles<MaskOutput::kDense>, (LaunchShape{{draw_blocks}, {kStripColumns}, 0}), stream, launch);
 }
 

@@ -11,6 +11,9 @@ namespace {
 
 constexpr const char* kNoMemory = "not enough memory to put masks on a device";
 
+/// Of one image's prototypes, which kernels count in 32 bits; those of a few channels more are counted too.
+constexpr std::int64_t kMostElements = 0x7FFFFFFF;
+
 std::int64_t strips_of(std::int64_t width) {
     return (width + kStripColumns - 1) / kStripColumns;
 }
@@ -83,6 +86,13 @@ Status read_prototypes(const MaskDeviceLayout& layout, const TensorView& view, M
         return Status::invalid_argument("prototypes has shape " + shape_of(view) + ", but layout has " +
                                         std::to_string(layout.prototype_height) + " x " +
                                         std::to_string(layout.prototype_width));
+    }
+    const auto furthest = [&](const DevicePlanes& planes) {
+        return (view.shape[1] + 8) * planes.channel_step + (view.shape[2] * view.shape[3] - 1) * planes.pixel_step;
+    };
+    if (furthest(launch->prototypes) > kMostElements) {
+        return Status::invalid_argument("prototypes " + shape_of(view) +
+                                        " spans more than 2147483647 elements for an image; give a compact array");
     }
     launch->prototype_height = static_cast<std::int32_t>(layout.prototype_height);
     launch->prototype_width = static_cast<std::int32_t>(layout.prototype_width);
