@@ -11,8 +11,9 @@ namespace {
 
 constexpr unsigned kEveryLane = 0xFFFFFFFFU;
 constexpr int kWarpLanes = 32;
-constexpr int kPlanLanes = 512;
-constexpr int kPlanWarps = kPlanLanes / kWarpLanes;
+/// Whole warps, as many as there are detections, to this.
+constexpr int kMostPlanLanes = 512;
+constexpr int kMostPlanWarps = kMostPlanLanes / kWarpLanes;
 
 /// What was counted so far, of the detections before one.
 struct Counted {
@@ -94,7 +95,7 @@ __device__ __forceinline__ void write_window(const MaskWindow& window, MaskWindo
 
 /// Of all lanes of the block, those before this one; `total` of all. Every lane of the block must call it.
 ///
-/// warp_totals  shared, [kPlanWarps]
+/// warp_totals  shared, [kMostPlanWarps]
 __device__ __forceinline__ Counted counted_before(const Counted& own, Counted* warp_totals, Counted* total) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpLanes, warp = static_cast<int>(threadIdx.x) / kWarpLanes;
     Counted sum = own;
@@ -110,7 +111,7 @@ __device__ __forceinline__ Counted counted_before(const Counted& own, Counted* w
     __syncthreads();  // the warps' totals are complete
     Counted before{sum.tiles - own.tiles, sum.elements - own.elements};
     *total = Counted{0, 0};
-    for (int other = 0; other < kPlanWarps; ++other) {
+    for (int other = 0; other < static_cast<int>(blockDim.x) / kWarpLanes; ++other) {
         const Counted of_other{warp_totals[other].tiles, warp_totals[other].elements};
         if (other < warp) before = added(before, of_other);
         *total = added(*total, of_other);
@@ -119,12 +120,12 @@ __device__ __forceinline__ Counted counted_before(const Counted& own, Counted* w
     return before;
 }
 
-// One block; a lane owns every kPlanLanes-th detection. Writes windows, tiles, records and totals of the whole batch.
-__global__ void __launch_bounds__(kPlanLanes) plan_windows(MaskLaunch launch) {
-    RFK_SHARED(Counted, warp_totals, kPlanWarps);
+// One block; a lane owns every blockDim.x-th detection. Writes windows, tiles, records and totals of the whole batch.
+__global__ void __launch_bounds__(kMostPlanLanes) plan_windows(MaskLaunch launch) {
+    RFK_SHARED(Counted, warp_totals, kMostPlanWarps);
     const int slots = launch.image_count * launch.max_detections;
     Counted sum{0, 0};
-    for (int first = 0; first < slots; first += kPlanLanes) {
+    for (int first = 0; first < slots; first += static_cast<int>(blockDim.x)) {
         const int slot = first + static_cast<int>(threadIdx.x);
         MaskWindow window;
         MaskRecord record;

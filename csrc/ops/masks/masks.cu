@@ -128,7 +128,8 @@ bool launch_masks(const MaskLaunch& launch, Stream stream) {
     const unsigned most_tiles = static_cast<unsigned>(launch.most_tiles);
     const unsigned draw_blocks = most_tiles < kMostDrawBlocks ? most_tiles : kMostDrawBlocks;
     const unsigned gather_blocks = slots < kMostGatherBlocks ? slots : kMostGatherBlocks;
-    if (!RFK_LAUNCH(plan_windows, (LaunchShape{{1}, {kPlanLanes}, 0}), stream, launch)) return false;
+    const unsigned plan_lanes = slots < kMostPlanLanes ? (slots + 31U) / 32U * 32U : kMostPlanLanes;
+    if (!RFK_LAUNCH(plan_windows, (LaunchShape{{1}, {plan_lanes}, 0}), stream, launch)) return false;
     if (launch.output == MaskOutput::kBits) {
         return RFK_LAUNCH(draw_tiles<MaskOutput::kBits>, (LaunchShape{{draw_blocks}, {kStripColumns}, 0}), stream,
                           launch);
