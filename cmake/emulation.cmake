@@ -45,6 +45,8 @@ function(rfkernels_add_emulated_kernels name)
   target_include_directories(${name} SYSTEM PRIVATE ${RFKERNELS_CUDA_HEADERS})
   # The names of files stand in messages: of the repository, not of this machine.
   target_compile_options(${name} PRIVATE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
+  # "#pragma unroll" is nvcc's.
+  target_compile_options(${name} PRIVATE -Wno-unknown-pragmas)
   if(RFKERNELS_EMULATION_HOOKS)
     # -O1 and no vectors: a lane's loads are to be counted as the kernel has them.
     target_compile_options(${name} PRIVATE -O1 -fno-tree-vectorize -fno-tree-slp-vectorize -fsanitize=thread)

@@ -28,6 +28,9 @@ struct MaskMemory {
     std::vector<const std::uint64_t*> tap_signs;
 };
 
+/// Whether a grid is one of plan_mask_grid's.
+Status check_grid(const MaskGrid& grid);
+
 /// Checks everything that does not depend on a single mask.
 Status plan_masks(const MaskSources& sources, const MaskGrid& grid, MaskPlan* plan);
 

@@ -18,16 +18,6 @@ constexpr const char* kNoMemory = "not enough memory for the masks";
 constexpr std::int64_t kMostPixels = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMostChannels = 65536;
 
-Status check_grid(const MaskGrid& grid) {
-    const bool has_sizes = grid.width >= 1 && grid.height >= 1 && grid.width <= kMostPixels / grid.height &&
-                           grid.resized_width >= 1 && grid.resized_height >= 1 && grid.left >= 0 && grid.top >= 0 &&
-                           grid.left <= grid.width - grid.resized_width &&
-                           grid.top <= grid.height - grid.resized_height && grid.source.width >= 1 &&
-                           grid.source.height >= 1 && grid.presampling >= 1;
-    if (has_sizes) return Status();
-    return Status::invalid_argument("grid is not one of plan_mask_grid's; its sizes do not fit together");
-}
-
 /// For ops that write into memory of the caller's.
 Status check_out(const std::uint8_t* out, bool is_needed) {
     if (out != nullptr || !is_needed) return Status();
@@ -148,6 +138,16 @@ Polygons no_polygons() {
 }
 
 }  // namespace
+
+Status check_grid(const MaskGrid& grid) {
+    const bool has_sizes = grid.width >= 1 && grid.height >= 1 && grid.width <= kMostPixels / grid.height &&
+                           grid.resized_width >= 1 && grid.resized_height >= 1 && grid.left >= 0 && grid.top >= 0 &&
+                           grid.left <= grid.width - grid.resized_width &&
+                           grid.top <= grid.height - grid.resized_height && grid.source.width >= 1 &&
+                           grid.source.height >= 1 && grid.presampling >= 1;
+    if (has_sizes) return Status();
+    return Status::invalid_argument("grid is not one of plan_mask_grid's; its sizes do not fit together");
+}
 
 Status mask_kernels(MaskKernels* kernels) {
     InstructionSet instruction_set;

@@ -41,21 +41,13 @@ void append_changes(const BitMask& mask, const std::uint64_t* columns, std::int6
                     std::int64_t grid_height, std::vector<std::int64_t>* changes) {
     for (std::int64_t x = 0; x < mask.width(); ++x) {
         const std::int64_t first = (mask.left() + x) * grid_height + mask.top();
-        const auto change = [&](std::int64_t place) {
-            // A mask that reaches the lower border and goes on at the top of the next column has not ended.
-            if (!changes->empty() && changes->back() == place) {
-                changes->pop_back();
-            } else {
-                changes->push_back(place);
-            }
-        };
         std::uint64_t before = 0;
         for (std::int64_t word = 0; word < column_words; ++word) {
             const std::uint64_t bits = columns[x * column_words + word];
             std::uint64_t turns = bits ^ (bits << 1U | before);
             before = bits >> 63U;
             for (; turns != 0; turns &= turns - 1) {
-                change(first + word * BitMask::kBits + __builtin_ctzll(turns));
+                append_change(first + word * BitMask::kBits + __builtin_ctzll(turns), changes);
             }
         }
     }
@@ -75,6 +67,20 @@ void append_compressed(std::int64_t value, std::string* text) {
 
 }  // namespace
 
+std::string run_lengths_of_changes(std::vector<std::int64_t>* changes, std::int64_t total) {
+    if (changes->empty() || changes->back() != total) changes->push_back(total);
+    std::string text;
+    std::int64_t place = 0, last = 0, before_last = 0, third_last = 0;
+    for (std::size_t i = 0; i < changes->size(); ++i) {
+        third_last = before_last;
+        before_last = last;
+        last = (*changes)[i] - place;
+        place = (*changes)[i];
+        append_compressed(i > 2 ? last - third_last : last, &text);
+    }
+    return text;
+}
+
 std::string run_lengths_of(const BitMask& mask, std::int64_t grid_width, std::int64_t grid_height,
                            RunLengthMemory* memory) {
     // One row more than there are, so that a column that is inside to its end has its end in it.
@@ -83,18 +89,7 @@ std::string run_lengths_of(const BitMask& mask, std::int64_t grid_width, std::in
     std::vector<std::int64_t>& changes = memory->changes;
     changes.clear();
     append_changes(mask, memory->columns.data(), column_words, grid_height, &changes);
-    const std::int64_t total = grid_width * grid_height;
-    if (changes.empty() || changes.back() != total) changes.push_back(total);
-    std::string text;
-    std::int64_t place = 0, last = 0, before_last = 0, third_last = 0;
-    for (std::size_t i = 0; i < changes.size(); ++i) {
-        third_last = before_last;
-        before_last = last;
-        last = changes[i] - place;
-        place = changes[i];
-        append_compressed(i > 2 ? last - third_last : last, &text);
-    }
-    return text;
+    return run_lengths_of_changes(&changes, grid_width * grid_height);
 }
 
 }  // namespace rfkernels
