@@ -215,7 +215,7 @@ __device__ __forceinline__ void finish(const DetectionLaunch& launch, const Desc
     write_results(launch, descriptors, image, candidates, classes, min(kept_count, candidates.max_kept), memory);
 }
 
-__global__ void __launch_bounds__(kBlockLanes) detection(const DetectionLaunch launch) {
+__global__ void __launch_bounds__(kBlockLanes, 2) detection(const DetectionLaunch launch) {
     RFK_SHARED(BlockMemory, memories, 1);
     BlockMemory* const memory = memories;
     const Descriptors descriptors = read_descriptors(launch);
