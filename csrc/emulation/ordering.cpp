@@ -88,15 +88,9 @@ void LaneOrder::learn(const std::shared_ptr<const Knowledge>& other) {
 }
 
 void SynchronisationVariables::pass(const void* address, LaneOrder* lane) {
-    std::shared_ptr<Knowledge>& variable = variables_[address];
-    if (variable != nullptr) {
-        if (lane->seen == nullptr) lane->seen = std::make_shared<Knowledge>();
-        lane->seen->learn(*variable);
-    }
-    if (lane->released != nullptr) {
-        if (variable == nullptr) variable = std::make_shared<Knowledge>();
-        variable->learn(*lane->released);
-    }
+    std::shared_ptr<const Knowledge>& variable = variables_[address];
+    add_knowledge(variable, &lane->seen);
+    add_knowledge(lane->released, &variable);
 }
 
 }  // namespace rfkernels::emulation

@@ -41,15 +41,15 @@ class Knowledge {
     std::unordered_map<std::uint32_t, OfBlock> blocks_;
 };
 
-/// Makes of two lanes' knowledge what both know. Lanes that wait for each other hold the same afterwards, one object:
-/// where it is the same already, nothing is to do, which is most of the time.
+/// Adds one's knowledge to that of all. Those who have met hold one object: where it is the same already nothing is to
+/// do, which is most of the time.
 void add_knowledge(const std::shared_ptr<const Knowledge>& own, std::shared_ptr<const Knowledge>* all);
 
 struct LaneOrder {
     std::uint32_t clock = 1;
     std::array<std::uint32_t, kWarpLanes> warp_clocks{};  ///< of the lanes of the own warp
     std::shared_ptr<const Knowledge> known;
-    std::shared_ptr<Knowledge> seen;            ///< by atomics: becomes known at the next fence
+    std::shared_ptr<const Knowledge> seen;      ///< by atomics: becomes known at the next fence
     std::shared_ptr<const Knowledge> released;  ///< what held at the last fence: what an atomic passes on
 
     void restart();
@@ -65,7 +65,7 @@ class SynchronisationVariables {
     void pass(const void* address, LaneOrder* lane);
 
   private:
-    std::unordered_map<const void*, std::shared_ptr<Knowledge>> variables_;
+    std::unordered_map<const void*, std::shared_ptr<const Knowledge>> variables_;
 };
 
 }  // namespace rfkernels::emulation

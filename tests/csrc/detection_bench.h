@@ -20,7 +20,7 @@ struct Case {
     std::int64_t reg_max = 16;
     DataType dtype = DataType::kFloat32;
     Layout layout = Layout::kPlanes;
-    enum class Numbers { kScene, kNoise, kTies, kAnything } numbers = Numbers::kNoise;
+    enum class Numbers { kScene, kNoise, kTies, kEqual, kAnything } numbers = Numbers::kNoise;
     float confidence = 0.4f;
     bool class_thresholds = false;
     bool filters = false;
@@ -44,6 +44,7 @@ inline void fill_classes(HeadTensor* tensor, std::int64_t first_channel, const C
     const auto number = [&] {
         float value = normal(*random);
         if (tested.numbers == Case::Numbers::kTies) value = std::round(value);
+        if (tested.numbers == Case::Numbers::kEqual) value = 1.0f;
         if (tested.numbers == Case::Numbers::kAnything) {
             const float special[] = {NAN, -NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1e-40f, 3e38f};
             const std::uint32_t choice = (*random)() % 32;

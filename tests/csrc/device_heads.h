@@ -156,6 +156,7 @@ struct ResultsOnDevice {
         const std::vector<T> all = memory.download<T>(stream);
         std::vector<T> expected = wanted;
         expected.resize(static_cast<std::size_t>(room * width), nothing);
+        if (expected.empty()) return true;
         return std::memcmp(all.data() + image * room * width, expected.data(), expected.size() * sizeof(T)) == 0;
     }
 

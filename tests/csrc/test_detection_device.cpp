@@ -39,7 +39,7 @@ const std::vector<AnchorGrid> kLarge = {{160, 160, 8}, {80, 80, 16}, {40, 40, 32
 void test_awkward_heads() {
     const DataType dtypes[] = {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16};
     const Layout layouts[] = {Layout::kPlanes, Layout::kPaddedPlanes, Layout::kRows, Layout::kPaddedRows};
-    const std::int64_t class_counts[] = {3, 80, 1, 17, 33};
+    const std::int64_t class_counts[] = {3, 33, 1, 17, 80};
     const std::int64_t reg_maxs[] = {16, 1, 5};
     int number = 0;
     for (const DataType dtype : dtypes) {
@@ -51,9 +51,11 @@ void test_awkward_heads() {
             tested.reg_max = reg_maxs[number % 3];
             tested.dtype = dtype;
             tested.layout = layout;
-            tested.numbers = number % 4 == 3   ? Case::Numbers::kAnything
-                             : number % 4 == 1 ? Case::Numbers::kTies
-                                               : Case::Numbers::kNoise;
+            // Other numbers for the same layout of another dtype.
+            const int kind = (number + number / 4) % 4;
+            tested.numbers = kind == 3   ? Case::Numbers::kAnything
+                             : kind == 1 ? Case::Numbers::kTies
+                                         : Case::Numbers::kNoise;
             tested.confidence = number % 4 == 0 ? 0.7f : 0.4f;
             tested.class_thresholds = number % 3 == 2;
             tested.filters = number % 3 != 1;
@@ -99,11 +101,13 @@ void test_many_candidates() {
     tested.decoded_anchors = 1024;
     tested.confidence = 0.0f;
     tested.class_count = 2;
-    for (const std::int64_t anchors : {1024, 1025, 2500}) {
+    for (const std::int64_t anchors : {1024, 1025, 1300, 2500}) {
         tested.decoded_anchors = anchors;
-        tested.numbers = anchors == 2500 ? Case::Numbers::kTies : Case::Numbers::kNoise;
-        tested.iou = anchors == 2500 ? 1.0 : 0.3;
-        tested.room = tested.max_detections = anchors == 2500 ? 700 : anchors == 1025 ? 5000 : 64;
+        tested.numbers = anchors == 2500   ? Case::Numbers::kTies
+                         : anchors == 1300 ? Case::Numbers::kEqual
+                                           : Case::Numbers::kNoise;
+        tested.iou = anchors > 1025 ? 1.0 : 0.3;
+        tested.room = tested.max_detections = anchors == 2500 ? 700 : anchors == 1024 ? 64 : 5000;
         tested.name = std::to_string(anchors) + " candidates";
         test_under_schedules(tested);
     }
@@ -133,6 +137,22 @@ void test_once(const Case& tested, std::size_t least, std::size_t most) {
     CHECK(found >= least && found <= most);
 }
 
+/// A score must be greater than the threshold.
+void test_score_at_threshold() {
+    Case tested;
+    tested.numbers = Case::Numbers::kEqual;
+    for (const bool is_decoded : {false, true}) {
+        if (is_decoded) tested.decoded_anchors = 40;
+        tested.grids = is_decoded ? std::vector<AnchorGrid>() : kAwkward;
+        tested.confidence = sigmoid(1.0f);
+        tested.name = "at the threshold";
+        test_once(tested, 0, 0);
+        tested.confidence = std::nextafter(tested.confidence, 0.0f);
+        tested.name = "above the threshold";
+        test_once(tested, 1, 300);
+    }
+}
+
 void test_full_sizes() {
     Case tested;
     tested.class_count = 80;
@@ -149,7 +169,7 @@ void test_full_sizes() {
     test_once(tested, 10, 300);
     tested.layout = Layout::kPlanes;
     tested.dtype = DataType::kFloat32;
-    tested.numbers = Case::Numbers::kNoise;
+    tested.numbers = Case::Numbers::kTies;
     tested.confidence = 0.0f;
     tested.name = "8400 anchors, all of them candidates";
     test_once(tested, 300, 300);
@@ -447,14 +467,12 @@ void test_traffic() {
 int main(int argc, char** argv) {
     // One part alone, where somebody looks for a fault.
     const std::string only = argc > 1 ? argv[1] : "";
-    const std::pair<const char*, void (*)()> parts[] = {{"heads", test_awkward_heads},
-                                                        {"decoded", test_awkward_decoded},
-                                                        {"many", test_many_candidates},
-                                                        {"full", test_full_sizes},
-                                                        {"graph", test_graph},
-                                                        {"errors", test_errors},
-                                                        {"nms", test_nms},
-                                                        {"traffic", test_traffic}};
+    const std::pair<const char*, void (*)()> parts[] = {
+        {"heads", test_awkward_heads},  {"decoded", test_awkward_decoded},
+        {"many", test_many_candidates}, {"threshold", test_score_at_threshold},
+        {"full", test_full_sizes},      {"graph", test_graph},
+        {"errors", test_errors},        {"nms", test_nms},
+        {"traffic", test_traffic}};
     for (const auto& [name, test] : parts) {
         if (!only.empty() && only != name) continue;
         const auto begin = std::chrono::steady_clock::now();

@@ -271,7 +271,7 @@ Status EmulatedDevice::copy(void* to, const void* from, std::size_t bytes, CopyD
                                                          static_cast<const char*>(from) + bytes);
         }
         work.run = [to, from, bytes, staged]() -> Status {
-            std::memcpy(to, staged != nullptr ? staged->data() : from, bytes);
+            if (bytes > 0) std::memcpy(to, staged != nullptr ? staged->data() : from, bytes);
             Emulator& emulator = Emulator::instance();
             const std::lock_guard<std::mutex> emulator_lock(emulator.mutex);
             emulator.memory.mark_initialised(to, bytes);

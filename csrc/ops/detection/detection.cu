@@ -215,7 +215,7 @@ __device__ __forceinline__ void finish(const DetectionLaunch& launch, const Desc
     write_results(launch, descriptors, image, candidates, classes, min(kept_count, candidates.max_kept), memory);
 }
 
-__global__ void __launch_bounds__(kBlockLanes) detection(const DetectionLaunch launch) {
+__global__ void __launch_bounds__(kBlockLanes, 2) detection(const DetectionLaunch launch) {
     RFK_SHARED(BlockMemory, memories, 1);
     BlockMemory* const memory = memories;
     const Descriptors descriptors = read_descriptors(launch);
@@ -226,11 +226,10 @@ __global__ void __launch_bounds__(kBlockLanes) detection(const DetectionLaunch l
     tile.image = static_cast<int>(blockIdx.y);
     tile.first = static_cast<int>(blockIdx.x - level.first_tile) * kTile;
     tile.count = min(kTile, level.anchor_count - tile.first);
-    if (descriptors.fit) {
-        choose(launch, descriptors, level.classes, tile, &memory->filter);
-        __syncthreads();  // what is chosen is there
-        decode(launch, level, tile, memory->filter);
-    }
+    // The logits are asked for before the descriptors are there.
+    choose(launch, descriptors, level.classes, tile, &memory->filter);
+    __syncthreads();  // what is chosen is there
+    decode(launch, level, tile, memory->filter);
     __syncthreads();  // the block's candidates are written
     if (threadIdx.x == 0) {
         // Those of all blocks that came before are seen by the last, and by the lanes that wait for this one.

@@ -165,23 +165,33 @@ __device__ __forceinline__ unsigned filter_vectors(const DevicePlane& classes, i
 template <typename Element>
 __device__ __forceinline__ unsigned filter_planes(const DevicePlane& classes, int class_count, const Tile& tile,
                                                   FilterMemory* memory) {
-    constexpr unsigned kRows = kBlockLanes / kTile;
+    constexpr int kRows = static_cast<int>(kBlockLanes) / kTile;
+    constexpr int kClassesInFlight = 5;
     const int anchor = static_cast<int>(threadIdx.x % kTile);
     const int row = static_cast<int>(threadIdx.x / kTile);
     const std::int64_t start = tile.image * classes.image_step + tile.first + anchor;
     float greatest = -__builtin_inff();
     int class_of_greatest = 0;
     const int class_end = anchor < tile.count ? class_count : 0;
-    for (int class_id = row; class_id < class_end; class_id += static_cast<int>(kRows)) {
-        const float value = Element::load(classes.data, start + class_id * classes.channel_step);
-        if (value > greatest) {
-            greatest = value;
-            class_of_greatest = class_id;
+    for (int class_id = row; class_id < class_end; class_id += kClassesInFlight * kRows) {
+        float values[kClassesInFlight];
+        RFK_UNROLL
+        for (int i = 0; i < kClassesInFlight; ++i) {
+            const int own = class_id + i * kRows;
+            values[i] = -__builtin_inff();
+            if (own < class_end) values[i] = Element::load(classes.data, start + own * classes.channel_step);
+        }
+        RFK_UNROLL
+        for (int i = 0; i < kClassesInFlight; ++i) {
+            if (values[i] > greatest) {
+                greatest = values[i];
+                class_of_greatest = class_id + i * kRows;
+            }
         }
     }
     memory->values[row][anchor] = greatest;
     memory->classes[row][anchor] = class_of_greatest;
-    return kRows;
+    return static_cast<unsigned>(kRows);
 }
 
 // Classes contiguous: a warp takes every kBlockWarps-th anchor, its lanes the classes in turns.
@@ -200,13 +210,19 @@ __device__ __forceinline__ unsigned filter_rows(const DevicePlane& classes, int 
         class_of_greatest[k] = 0;
     }
     for (int class_id = lane; class_id < class_count; class_id += 32) {
+        float values[kAnchors];
         RFK_UNROLL
         for (int k = 0; k < kAnchors; ++k) {
             const int anchor = warp + k * static_cast<int>(kBlockWarps);
-            if (anchor >= tile.count) continue;
-            const float value = Element::load(classes.data, start + anchor * classes.anchor_step + class_id);
-            if (value > greatest[k]) {
-                greatest[k] = value;
+            values[k] = -__builtin_inff();
+            if (anchor < tile.count) {
+                values[k] = Element::load(classes.data, start + anchor * classes.anchor_step + class_id);
+            }
+        }
+        RFK_UNROLL
+        for (int k = 0; k < kAnchors; ++k) {
+            if (values[k] > greatest[k]) {
+                greatest[k] = values[k];
                 class_of_greatest[k] = class_id;
             }
         }

@@ -17,6 +17,7 @@ constexpr unsigned kBlockLanes = 512;
 constexpr unsigned kBlockWarps = kBlockLanes / 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFFU;
 constexpr unsigned kWindow = 1024;
+constexpr unsigned kKeysOfWarp = 64;
 constexpr unsigned kChunk = 64;
 constexpr unsigned kLanesOfBox = kBlockLanes / kChunk;
 /// Kept boxes beyond these are read from global memory.
@@ -25,7 +26,7 @@ constexpr int kDigitBits = 8;
 constexpr unsigned kDigits = 1U << kDigitBits;
 constexpr std::uint64_t kNoKey = ~std::uint64_t{0};  // after every key: no score makes it
 
-static_assert(kWindow / 2 <= kBlockLanes, "one pair of keys for each lane");
+static_assert(kWindow == 2 * kBlockLanes, "two keys for each lane");
 
 struct SuppressionMemory {
     float4 kept_boxes[kKeptInShared];
@@ -83,32 +84,49 @@ __device__ __forceinline__ bool suppresses(const float4& kept, float kept_area, 
     return inter > 0.0f && !(threshold * either > inter) && inter / either > threshold;
 }
 
-/// Sorts [size], a power of two of at least 2, ascending (bitonic). Every lane of the block calls it, after a barrier;
-/// ends with one.
+/// The lower or the higher of its own key and that of the lane `step` away, as a bitonic sort of `length` has it.
+__device__ __forceinline__ std::uint64_t exchanged(std::uint64_t own, unsigned place, unsigned step, unsigned length) {
+    const std::uint64_t other = __shfl_xor_sync(kAllLanes, own, static_cast<int>(step));
+    const bool takes_lower = ((place & step) == 0) == ((place & length) == 0);
+    return takes_lower == (other < own) ? other : own;
+}
+
+__device__ __forceinline__ void order(std::uint64_t* first, std::uint64_t* second, bool ascending) {
+    const std::uint64_t before = *first;
+    if ((before > *second) != ascending) return;
+    *first = *second;
+    *second = before;
+}
+
+/// Sorts [size], a power of two of at least 64, ascending (bitonic). A warp holds 64 neighbouring keys, two in a lane's
+/// registers, for the steps that stay among them; wider ones go through shared memory. Every lane of the block calls
+/// it, after a barrier; ends with one.
 __device__ __forceinline__ void sort_keys(std::uint64_t* keys, unsigned size) {
-    const unsigned pair = threadIdx.x;
-    for (unsigned length = 2; length <= size; length *= 2) {
-        for (unsigned step = length / 2; step > 0; step /= 2) {
-            if (pair < size / 2) {
-                const unsigned first = 2 * pair - (pair & (step - 1));
-                const std::uint64_t a = keys[first];
-                const std::uint64_t b = keys[first + step];
-                if ((a > b) == ((first & length) == 0)) {
-                    keys[first] = b;
-                    keys[first + step] = a;
+    const unsigned place = threadIdx.x / 32 * kKeysOfWarp + threadIdx.x % 32;
+    const bool has_keys = place < size;  // all lanes of a warp, or none
+    for (unsigned longest = kKeysOfWarp; longest <= size; longest *= 2) {
+        for (unsigned step = longest / 2; step >= kKeysOfWarp; step /= 2) {
+            if (threadIdx.x < size / 2) {
+                const unsigned first = 2 * threadIdx.x - (threadIdx.x & (step - 1));
+                order(keys + first, keys + first + step, (first & longest) == 0);
+            }
+            __syncthreads();  // exchanged, before the next step reads what other warps have written
+        }
+        if (has_keys) {
+            std::uint64_t low = keys[place];
+            std::uint64_t high = keys[place + 32];
+            for (unsigned length = longest == kKeysOfWarp ? 2 : longest; length <= longest; length *= 2) {
+                if (length >= kKeysOfWarp) order(&low, &high, (place & length) == 0);
+                for (unsigned step = min(length / 2, 16U); step > 0; step /= 2) {
+                    low = exchanged(low, place, step, length);
+                    high = exchanged(high, place + 32, step, length);
                 }
             }
-            // While steps are 32 at most, a warp's pairs lie within 64 keys that no other warp touches: only where the
-            // keys change hands must the block wait.
-            const unsigned next_step = step > 1 ? step / 2 : length;
-            if (step > 32 || next_step > 32) {
-                __syncthreads();
-            } else {
-                __syncwarp();
-            }
+            keys[place] = low;
+            keys[place + 32] = high;
         }
+        __syncthreads();  // the same
     }
-    __syncthreads();  // sorted, for all
 }
 
 /// One warp: the first digit at which `before` and the counts up to it are more than kWindow, and the number before it.
@@ -295,7 +313,7 @@ __device__ __forceinline__ unsigned suppress(const Candidates& candidates, Suppr
     while (left > 0 && kept_count <= candidates.max_kept) {
         const std::uint64_t end = left <= kWindow ? kNoKey : find_window_end(candidates, begin, memory);
         const unsigned count = gather_window(candidates, begin, end, memory);
-        unsigned size = 2;
+        unsigned size = kKeysOfWarp;
         while (size < count) size *= 2;
         for (unsigned i = count + threadIdx.x; i < size; i += kBlockLanes) memory->keys[i] = kNoKey;
         __syncthreads();  // the window is complete
