@@ -372,3 +372,67 @@ def detect_from_heads_on_device(
 def detect_from_decoded_on_device(
     device: Device, prediction: _View, descriptors: int, results: dict[str, _View], scratch: int, stream: int
 ) -> None: ...
+def keypoint_descriptor_bytes(image_count: int) -> int: ...
+def describe_keypoints(
+    descriptors: NDArray[np.uint8],
+    placements: Sequence[object],
+    image_sizes: Sequence[tuple[int, int]],
+    dimensions: int,
+    keypoint_confidence: float,
+    whole_pixels: bool,
+) -> None: ...
+def keypoints_from_heads_on_device(
+    device: Device,
+    heads: Sequence[_View],
+    strides: Sequence[int],
+    dimensions: int,
+    descriptors: int,
+    anchor_indices: _View,
+    counts: _View,
+    points: _View,
+    stream: int,
+) -> None: ...
+
+MASK_SUMMARY_BYTES: int
+MASK_RECORD_BYTES: int
+
+# image_count, max_detections, prototype_height, prototype_width, most_grid_height, most_grid_width
+_MaskLayout: TypeAlias = tuple[int, int, int, int, int, int]
+
+def mask_descriptor_bytes(layout: _MaskLayout) -> int: ...
+def mask_scratch_bytes(layout: _MaskLayout, arena_runs: int) -> int: ...
+def describe_masks(descriptors: NDArray[np.uint8], layout: _MaskLayout, grids: Sequence[MaskGrid]) -> None: ...
+def masks_on_device(
+    device: Device,
+    form: str,
+    layout: _MaskLayout,
+    prototypes: _View,
+    coefficient_levels: Sequence[_View],
+    anchor_indices: _View,
+    boxes: _View,
+    counts: _View,
+    descriptors: int,
+    summary: int,
+    records: int,
+    arena: int,
+    arena_capacity: int,
+    scratch: int,
+    stream: int,
+) -> None: ...
+def mask_summary(summary: NDArray[np.uint8]) -> tuple[int, bool]: ...
+def polygons_from_bits(
+    summary: NDArray[np.uint8],
+    records: NDArray[np.uint8],
+    first: int,
+    count: int,
+    arena: NDArray[np.uint64],
+    all_contours: bool,
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
+def run_lengths_from_runs(
+    summary: NDArray[np.uint8],
+    records: NDArray[np.uint8],
+    first: int,
+    count: int,
+    arena: NDArray[np.int32],
+    grid: MaskGrid,
+) -> tuple[list[str], NDArray[np.int64]]: ...

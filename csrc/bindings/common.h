@@ -20,6 +20,7 @@ void bind_detection(py::module_& module);
 void bind_preprocess(py::module_& module);
 void bind_neighbourhoods(py::module_& module);
 void bind_keypoints(py::module_& module);
+void bind_keypoints_on_device(py::module_& module);
 void bind_masks(py::module_& module);
 void bind_device(py::module_& module);
 void bind_emulation(py::module_& module);

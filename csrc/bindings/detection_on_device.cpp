@@ -5,29 +5,11 @@
 #include "arguments.h"
 #include "common.h"
 #include "detection_params.h"
+#include "on_device.h"
 #include "rfkernels/detection.h"
 
 namespace rfkernels::bindings {
 namespace {
-
-/// One of the arrays of results: C-contiguous, of the type and shape that it must have.
-template <typename T>
-T* result_of(const py::dict& results, const char* name, DataType dtype, const std::vector<std::int64_t>& shape) {
-    const TensorView view = device_view(results[name].cast<py::tuple>(), name);
-    std::int64_t stride = dtype == DataType::kFloat32 || dtype == DataType::kInt32 ? 4 : 1;
-    bool fits = view.dtype == dtype && view.rank == static_cast<int>(shape.size());
-    for (int axis = view.rank - 1; fits && axis >= 0; --axis) {
-        fits = view.shape[axis] == shape[static_cast<std::size_t>(axis)] && view.strides[axis] == stride;
-        stride *= view.shape[axis];
-    }
-    if (!fits) {
-        throw py::value_error(std::string(name) + " is " + results[name].cast<py::tuple>()[1].cast<std::string>() +
-                              " " + std::string(py::str(results[name].cast<py::tuple>()[2])) + "; give C-contiguous " +
-                              (dtype == DataType::kFloat32 ? "float32 " : "int32 ") +
-                              std::string(py::str(py::cast(shape))));
-    }
-    return static_cast<T*>(view.data);
-}
 
 DeviceDetections read_results(const py::dict& results) {
     const TensorView scores = device_view(results["scores"].cast<py::tuple>(), "scores");
@@ -36,14 +18,20 @@ DeviceDetections read_results(const py::dict& results) {
     const std::int64_t most = scores.shape[1];
     DeviceDetections found;
     found.max_detections = most;
-    found.boxes = result_of<float>(results, "boxes", DataType::kFloat32, {images, most, 4});
-    found.network_boxes = result_of<float>(results, "network_boxes", DataType::kFloat32, {images, most, 4});
-    found.scores = result_of<float>(results, "scores", DataType::kFloat32, {images, most});
-    found.class_ids = result_of<std::int32_t>(results, "class_ids", DataType::kInt32, {images, most});
-    found.anchor_indices = result_of<std::int32_t>(results, "anchor_indices", DataType::kInt32, {images, most});
-    found.counts = result_of<std::int32_t>(results, "counts", DataType::kInt32, {images});
-    found.flags =
-        reinterpret_cast<std::uint32_t*>(result_of<std::int32_t>(results, "flags", DataType::kInt32, {images}));
+    found.boxes =
+        packed_device_array<float>(results["boxes"].cast<py::tuple>(), "boxes", DataType::kFloat32, {images, most, 4});
+    found.network_boxes = packed_device_array<float>(results["network_boxes"].cast<py::tuple>(), "network_boxes",
+                                                     DataType::kFloat32, {images, most, 4});
+    found.scores =
+        packed_device_array<float>(results["scores"].cast<py::tuple>(), "scores", DataType::kFloat32, {images, most});
+    found.class_ids = packed_device_array<std::int32_t>(results["class_ids"].cast<py::tuple>(), "class_ids",
+                                                        DataType::kInt32, {images, most});
+    found.anchor_indices = packed_device_array<std::int32_t>(results["anchor_indices"].cast<py::tuple>(),
+                                                             "anchor_indices", DataType::kInt32, {images, most});
+    found.counts =
+        packed_device_array<std::int32_t>(results["counts"].cast<py::tuple>(), "counts", DataType::kInt32, {images});
+    found.flags = reinterpret_cast<std::uint32_t*>(
+        packed_device_array<std::int32_t>(results["flags"].cast<py::tuple>(), "flags", DataType::kInt32, {images}));
     return found;
 }
 
@@ -88,14 +76,11 @@ void bind_detection_on_device(py::module_& module) {
                                            device_view(heads[i].second, name + " classes"), strides[i]});
             }
             const DeviceDetections found = read_results(results);
-            Status status;
-            {
-                const py::gil_scoped_release release;
-                status = detect_from_heads_on_device(device, levels.data(), static_cast<std::int64_t>(levels.size()),
-                                                     pointer_at(descriptors), found, pointer_at(scratch),
-                                                     pointer_at(stream));
-            }
-            raise_if_failed(status);
+            without_lock([&] {
+                return detect_from_heads_on_device(device, levels.data(), static_cast<std::int64_t>(levels.size()),
+                                                   pointer_at(descriptors), found, pointer_at(scratch),
+                                                   pointer_at(stream));
+            });
         },
         py::arg("device"), py::arg("heads"), py::arg("strides"), py::arg("descriptors"), py::arg("results"),
         py::arg("scratch"), py::arg("stream"), "Raw heads to detections on a device, one launch.");
@@ -105,13 +90,10 @@ void bind_detection_on_device(py::module_& module) {
            std::uintptr_t scratch, std::uintptr_t stream) {
             const TensorView view = device_view(prediction, "prediction");
             const DeviceDetections found = read_results(results);
-            Status status;
-            {
-                const py::gil_scoped_release release;
-                status = detect_from_decoded_on_device(device, view, pointer_at(descriptors), found,
-                                                       pointer_at(scratch), pointer_at(stream));
-            }
-            raise_if_failed(status);
+            without_lock([&] {
+                return detect_from_decoded_on_device(device, view, pointer_at(descriptors), found, pointer_at(scratch),
+                                                     pointer_at(stream));
+            });
         },
         py::arg("device"), py::arg("prediction"), py::arg("descriptors"), py::arg("results"), py::arg("scratch"),
         py::arg("stream"), "Decoded outputs to detections on a device, one launch.");

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common.h"
+#include "on_device.h"
 
 namespace rfkernels::bindings {
 namespace {
@@ -74,17 +75,6 @@ struct HostCall {
     py::function function;
     std::exception_ptr error;
 };
-
-/// Calls a method of the device with the lock of Python released: a host call on the stream takes it.
-template <typename Body>
-void without_lock(const Body& body) {
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = body();
-    }
-    raise_if_failed(status);
-}
 
 py::dict counters_of(const Device& device) {
     const DeviceCounters counters = device.counters();

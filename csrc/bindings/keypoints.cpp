@@ -47,6 +47,7 @@ py::list as_arrays(const std::vector<Keypoints>& results, const std::vector<Chos
 }  // namespace
 
 void bind_keypoints(py::module_& module) {
+    bind_keypoints_on_device(module);
     module.def(
         "keypoints_from_heads",
         [](const std::vector<py::array>& heads, const std::vector<std::int64_t>& strides,

@@ -7,6 +7,8 @@
 
 #include "arguments.h"
 #include "common.h"
+#include "mask_results.h"
+#include "on_device.h"
 
 namespace rfkernels::bindings {
 namespace {
@@ -52,40 +54,6 @@ MaskSources read_sources(const py::array& prototypes, const FloatArray& coeffici
     return sources;
 }
 
-/// An array over the memory of the vector: outlines of many masks may be large, and are not there twice.
-template <typename T>
-py::array_t<T> as_array(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
-    auto kept = std::make_unique<std::vector<T>>(std::move(values));
-    const py::capsule owner(kept.get(), [](void* vector) { delete static_cast<std::vector<T>*>(vector); });
-    return py::array_t<T>(std::move(shape), kept.release()->data(), owner);
-}
-template <typename T>
-py::array_t<T> as_array(std::vector<T>&& values) {
-    const auto size = static_cast<py::ssize_t>(values.size());
-    return as_array(std::move(values), {size});
-}
-
-py::tuple as_tuple(Polygons&& polygons) {
-    const auto point_count = static_cast<py::ssize_t>(polygons.points.size() / 2);
-    return py::make_tuple(as_array(std::move(polygons.points), {point_count, 2}),
-                          as_array(std::move(polygons.first_points)), as_array(std::move(polygons.first_contours)),
-                          as_array(std::move(polygons.areas)));
-}
-
-/// Counts are ASCII, whatever is in the mask.
-py::tuple as_tuple(RunLengths&& lengths) {
-    py::list counts;
-    for (std::string& text : lengths.counts) {
-        counts.append(py::str(text));
-        std::string().swap(text);
-    }
-    return py::make_tuple(std::move(counts), as_array(std::move(lengths.areas)));
-}
-
-ContourChoice choice_of(bool all_contours) {
-    return all_contours ? ContourChoice::kAll : ContourChoice::kMostPoints;
-}
-
 DenseMask view_of_mask(const ByteArray& mask) {
     if (mask.ndim() != 2) throw py::value_error("mask must be [height, width]");
     return DenseMask{mask.data(), mask.shape(0), mask.shape(1), mask.shape(1)};
@@ -100,20 +68,10 @@ void check_out(const ByteArray& out, const MaskSources& sources, std::int64_t he
     }
 }
 
-/// Runs an op without the interpreter's lock; a failure becomes a Python exception.
-template <typename Op>
-void run(const Op& op) {
-    Status status;
-    {
-        py::gil_scoped_release released;
-        status = op();
-    }
-    raise_if_failed(status);
-}
-
 }  // namespace
 
 void bind_masks(py::module_& module) {
+    bind_masks_on_device(module);
     py::class_<MaskGrid>(module, "MaskGrid", "The pixels that masks have, and how prototypes become them.")
         .def_readonly("width", &MaskGrid::width)
         .def_readonly("height", &MaskGrid::height)
@@ -157,7 +115,7 @@ void bind_masks(py::module_& module) {
            bool all_contours) {
             const MaskSources sources = read_sources(prototypes, coefficients, boxes);
             Polygons polygons;
-            run([&] { return masks_to_polygons(sources, grid, choice_of(all_contours), &polygons); });
+            without_lock([&] { return masks_to_polygons(sources, grid, choice_of(all_contours), &polygons); });
             return as_tuple(std::move(polygons));
         },
         py::arg("prototypes"), py::arg("coefficients").noconvert(), py::arg("boxes").noconvert(), py::arg("grid"),
@@ -168,7 +126,7 @@ void bind_masks(py::module_& module) {
         [](const py::array& prototypes, const FloatArray& coefficients, const FloatArray& boxes, const MaskGrid& grid) {
             const MaskSources sources = read_sources(prototypes, coefficients, boxes);
             RunLengths lengths;
-            run([&] { return masks_to_run_lengths(sources, grid, &lengths); });
+            without_lock([&] { return masks_to_run_lengths(sources, grid, &lengths); });
             return as_tuple(std::move(lengths));
         },
         py::arg("prototypes"), py::arg("coefficients").noconvert(), py::arg("boxes").noconvert(), py::arg("grid"));
@@ -180,7 +138,7 @@ void bind_masks(py::module_& module) {
             const MaskSources sources = read_sources(prototypes, coefficients, boxes);
             check_out(out, sources, grid.height, (grid.width + 7) / 8);
             std::uint8_t* to = out.mutable_data();
-            run([&] { return masks_to_bits(sources, grid, to); });
+            without_lock([&] { return masks_to_bits(sources, grid, to); });
         },
         py::arg("out").noconvert(), py::arg("prototypes"), py::arg("coefficients").noconvert(),
         py::arg("boxes").noconvert(), py::arg("grid"));
@@ -192,7 +150,7 @@ void bind_masks(py::module_& module) {
             const MaskSources sources = read_sources(prototypes, coefficients, boxes);
             check_out(out, sources, grid.height, grid.width);
             std::uint8_t* to = out.mutable_data();
-            run([&] { return masks_to_dense(sources, grid, to); });
+            without_lock([&] { return masks_to_dense(sources, grid, to); });
         },
         py::arg("out").noconvert(), py::arg("prototypes"), py::arg("coefficients").noconvert(),
         py::arg("boxes").noconvert(), py::arg("grid"));
@@ -202,7 +160,7 @@ void bind_masks(py::module_& module) {
         [](const ByteArray& mask, bool all_contours) {
             const DenseMask view = view_of_mask(mask);
             Polygons polygons;
-            run([&] { return find_contours(view, choice_of(all_contours), &polygons); });
+            without_lock([&] { return find_contours(view, choice_of(all_contours), &polygons); });
             return as_tuple(std::move(polygons));
         },
         py::arg("mask").noconvert(), py::arg("all_contours"));
@@ -212,7 +170,7 @@ void bind_masks(py::module_& module) {
         [](const ByteArray& mask) {
             const DenseMask view = view_of_mask(mask);
             RunLengths lengths;
-            run([&] { return encode_run_lengths(view, &lengths); });
+            without_lock([&] { return encode_run_lengths(view, &lengths); });
             return as_tuple(std::move(lengths));
         },
         py::arg("mask").noconvert());
@@ -223,7 +181,7 @@ void bind_masks(py::module_& module) {
             if (out.ndim() != 2) throw py::value_error("out must be uint8 [height, width], contiguous");
             std::uint8_t* to = out.mutable_data();
             const std::int64_t height = out.shape(0), width = out.shape(1);
-            run([&] { return decode_run_lengths(counts, height, width, to); });
+            without_lock([&] { return decode_run_lengths(counts, height, width, to); });
         },
         py::arg("out").noconvert(), py::arg("counts"));
 }

@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "common.h"
+#include "on_device.h"
 
 namespace rfkernels::bindings {
 namespace {
@@ -310,13 +311,10 @@ void bind_device_functions(py::module_& module) {
            std::uintptr_t stream) {
             const TensorView view = device_view(destination, "out");
             const Interpolation chosen = interpolation_of(interpolation);
-            Status status;
-            {
-                const py::gil_scoped_release release;
-                status = preprocess_on_device(device, pointer_at(descriptors), view.shape[0], chosen, view,
-                                              pointer_at(stream));
-            }
-            raise_if_failed(status);
+            without_lock([&] {
+                return preprocess_on_device(device, pointer_at(descriptors), view.shape[0], chosen, view,
+                                            pointer_at(stream));
+            });
         },
         py::arg("device"), py::arg("descriptors"), py::arg("destination"), py::arg("interpolation"), py::arg("stream"),
         "Images to network input on a device, one launch.");

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from rfkernels.device import ParameterBlock, Stream
+from rfkernels.device import Stream
 from rfkernels.engines import DeviceSession, Session
 from rfkernels.images import Image, ImageOptions, ImageSource
 from rfkernels.ops import Placement
@@ -23,6 +23,7 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import fraction, number
 from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.device_request import DeviceParts, Room
 from rfkernels.tasks.preparation import Preparation
 from rfkernels.tasks.vision_model import VisionModel
 
@@ -122,10 +123,14 @@ class ClassificationModel(
         return self.probabilities(values)
 
     def finish_on_device(
-        self, session: DeviceSession, parameters: ParameterBlock, stream: Stream, settings: ClassificationSettings
+        self,
+        parts: DeviceParts,
+        images: Sequence[Image],
+        settings: ClassificationSettings,
+        room: Room,
     ) -> _LogitsOnDevice:
         """A few logits are copied; what becomes of them is the host's."""
-        return _LogitsOnDevice(self, session)
+        return _LogitsOnDevice(self, parts.session)
 
     def probabilities(self, logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """For each image [class_count], from float32 [n, class_count]."""
@@ -191,7 +196,7 @@ class _LogitsOnDevice:
         self._host = self._device.pinned(self._logits.nbytes, purpose="logits on the host")
         self._values = self._host.view(dtype).reshape(self._logits.shape)
 
-    def fits(self, settings: ClassificationSettings) -> bool:
+    def fits(self, images: Sequence[Image], settings: ClassificationSettings) -> bool:
         """Always: settings change nothing of the logits."""
         return True
 

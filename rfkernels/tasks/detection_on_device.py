@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rfkernels.device import ParameterBlock, Stream
-from rfkernels.engines.engine import DeviceSession
+from rfkernels.device import Stream
 from rfkernels.images import Image
 from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Detections, Placement
 from rfkernels.ops.detection_on_device import DetectionOnDevice
 from rfkernels.tasks.detection_settings import DetectionSettings
+from rfkernels.tasks.device_request import DeviceParts
 from rfkernels.tasks.network_check import HEAD_STRIDES
 
 # Room for so many, where less is asked for: another request may ask for more, and memory costs nothing here.
@@ -22,15 +22,13 @@ class BoxesOnDevice:
 
     def __init__(
         self,
-        session: DeviceSession,
+        parts: DeviceParts,
         metadata: ModelMetadata,
-        parameters: ParameterBlock,
-        stream: Stream,
         max_detections: int,
     ) -> None:
         self._metadata = metadata
-        self._outputs = session.outputs
-        (canvas,) = session.inputs.values()
+        self._outputs = parts.session.outputs
+        (canvas,) = parts.session.inputs.values()
         batch, _, height, width = canvas.shape
         self.detection = DetectionOnDevice(
             canvas.device,
@@ -38,8 +36,8 @@ class BoxesOnDevice:
             class_count=len(metadata.class_names),
             anchor_count=self._anchor_count(height, width),
             max_detections=max(max_detections, _LEAST_ROOM),
-            parameters=parameters,
-            stream=stream,
+            parameters=parts.parameters,
+            stream=parts.stream,
         )
 
     def _anchor_count(self, height: int, width: int) -> int:
@@ -48,7 +46,7 @@ class BoxesOnDevice:
             return prediction.shape[2]
         return sum((height // stride) * (width // stride) for stride in HEAD_STRIDES)
 
-    def fits(self, settings: DetectionSettings) -> bool:
+    def fits(self, images: Sequence[Image], settings: DetectionSettings) -> bool:
         """Whether there is room for as many detections as are wanted."""
         return settings.max_detections <= self.detection.max_detections
 

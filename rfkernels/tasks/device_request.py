@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from rfkernels.device import Device, Graph, ParameterBlock, Stream
 from rfkernels.engines.engine import DeviceEngine, DeviceSession
@@ -24,11 +24,39 @@ SettingsT = TypeVar("SettingsT")
 FoundT = TypeVar("FoundT")
 
 
+class MoreRoomError(Exception):
+    """What a run has found takes more room than the request has: so many bytes."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(f"{needed} bytes")
+        self.needed = needed
+
+
+class DeviceParts(NamedTuple):
+    """What a request has that a task's part of it is made with."""
+
+    session: DeviceSession
+    parameters: ParameterBlock
+    stream: Stream
+
+
+class Room(NamedTuple):
+    """How much a request is made for, where what is usual was too little; in bytes.
+
+    Attributes:
+        descriptors: for what describes the images.
+        results: for what is found.
+    """
+
+    descriptors: int = 0
+    results: int = 0
+
+
 class Finish(Protocol[SettingsT_contra, FoundT_co]):
     """What a task does on the device with the network's outputs. Made for one session's memory."""
 
-    def fits(self, settings: SettingsT_contra) -> bool:
-        """Whether there is room for what these settings may find."""
+    def fits(self, images: Sequence[Image], settings: SettingsT_contra) -> bool:
+        """Whether there is room for what these settings may find in these images."""
 
     def describe(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT_contra) -> None:
         """Say what the next run looks for."""
@@ -36,8 +64,14 @@ class Finish(Protocol[SettingsT_contra, FoundT_co]):
     def enqueue(self, stream: Stream) -> None:
         """Put the kernels on a stream, and the copy of what they find."""
 
-    def read(self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT_contra) -> list[FoundT_co]:
-        """What the last run has found in each image, after a wait for its stream."""
+    def read(
+        self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT_contra
+    ) -> list[FoundT_co]:
+        """What the last run has found in each image, after a wait for its stream.
+
+        Raises:
+            MoreRoomError: it takes more room than there is, and is not there.
+        """
 
 
 class DeviceRequest(Generic[SettingsT, FoundT]):
@@ -47,8 +81,8 @@ class DeviceRequest(Generic[SettingsT, FoundT]):
         engine: the compiled network.
         batch: images of a run.
         preparation: the model's.
-        make_finish: makes the task's part from the session, the parameters and the stream.
-        descriptor_bytes: room for what describes the images; None is what bilinear ones take.
+        make_finish: makes the task's part.
+        room: more than is usual.
     """
 
     def __init__(
@@ -56,19 +90,19 @@ class DeviceRequest(Generic[SettingsT, FoundT]):
         engine: DeviceEngine,
         batch: int,
         preparation: Preparation,
-        make_finish: Callable[[DeviceSession, ParameterBlock, Stream], Finish[SettingsT, FoundT]],
-        descriptor_bytes: int | None = None,
+        make_finish: Callable[[DeviceParts], Finish[SettingsT, FoundT]],
+        room: Room = Room(),  # noqa: B008 - it has no state
     ) -> None:
         device = engine.device
         self.batch = batch
         self.stream = device.stream()
         self._session = engine.create_session(batch)
-        self._parameters = ParameterBlock(device, _PARAMETER_BYTES + (descriptor_bytes or 0))
+        self._parameters = ParameterBlock(device, _PARAMETER_BYTES + room.descriptors)
         (canvas,) = self._session.inputs.values()
         self._drawing = PreprocessOnDevice(
-            canvas, self._parameters, interpolation=preparation.interpolation, descriptor_bytes=descriptor_bytes
+            canvas, self._parameters, interpolation=preparation.interpolation, descriptor_bytes=room.descriptors
         )
-        self.finish = make_finish(self._session, self._parameters, self.stream)
+        self.finish = make_finish(DeviceParts(self._session, self._parameters, self.stream))
         self._staging = Staging(device)
         self._graph: Graph | None = None
 
@@ -106,7 +140,7 @@ class DeviceRequests(Generic[SettingsT, FoundT]):
         self,
         engine: DeviceEngine,
         preparation: Preparation,
-        make_finish: Callable[[DeviceSession, ParameterBlock, Stream, SettingsT], Finish[SettingsT, FoundT]],
+        make_finish: Callable[[DeviceParts, Sequence[Image], SettingsT, Room], Finish[SettingsT, FoundT]],
     ) -> None:
         self._engine = engine
         self._preparation = preparation
@@ -128,25 +162,25 @@ class DeviceRequests(Generic[SettingsT, FoundT]):
         settings: SettingsT,
     ) -> list[FoundT]:
         """Find what is in up to `batch` images."""
-        descriptor_bytes: int | None = None
+        room = Room()
         while True:
-            with self._lent(batch, settings, descriptor_bytes) as request:
-                try:
+            try:
+                with self._lent(images, batch, settings, room) as request:
                     return request.run(images, preparation, convention, settings)
-                except DescriptorsTooLargeError as error:
-                    if descriptor_bytes is not None and error.needed <= descriptor_bytes:
-                        raise
-                    # Another request, with half as much again: its images may grow.
-                    descriptor_bytes = error.needed * 3 // 2
+            # Another request then, with half as much again: what comes next may be larger.
+            except DescriptorsTooLargeError as error:
+                room = room._replace(descriptors=error.needed * 3 // 2)
+            except MoreRoomError as error:
+                room = room._replace(results=error.needed * 3 // 2)
 
     @contextmanager
     def _lent(
-        self, batch: int, settings: SettingsT, descriptor_bytes: int | None
+        self, images: Sequence[Image], batch: int, settings: SettingsT, room: Room
     ) -> Iterator[DeviceRequest[SettingsT, FoundT]]:
         request = None
         with self._lock:
             for index, idle in enumerate(self._idle):
-                if descriptor_bytes is None and idle.batch == batch and idle.finish.fits(settings):
+                if room == Room() and idle.batch == batch and idle.finish.fits(images, settings):
                     request = self._idle.pop(index)
                     break
         if request is None:
@@ -154,8 +188,10 @@ class DeviceRequests(Generic[SettingsT, FoundT]):
                 self._engine,
                 batch,
                 self._preparation,
-                lambda session, parameters, stream: self._make_finish(session, parameters, stream, settings),
-                descriptor_bytes,
+                lambda session, parameters, stream: self._make_finish(
+                    session, parameters, stream, images, settings, room
+                ),
+                room,
             )
         yield request
         # Not after an error: nobody knows what is still on its stream.

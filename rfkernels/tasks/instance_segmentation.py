@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,31 +24,24 @@ from rfkernels.schema import (
     Point,
 )
 from rfkernels.tasks.arguments import one_of, truth
-from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
+from rfkernels.tasks.detector import Detector, InferOptions, centred
+from rfkernels.tasks.device_request import DeviceParts, Room
 from rfkernels.tasks.network_check import HEAD_STRIDES
 from rfkernels.tasks.polygons import merged
+from rfkernels.tasks.segmentation_on_device import MasksFinish
+from rfkernels.tasks.segmentation_settings import (
+    MaskFormat,
+    Segmentations,
+    SegmentationSettings,
+    contours_of,
+    with_masks,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-MaskFormat = Literal["polygon", "rle"]
 MASK_FORMATS: tuple[MaskFormat, ...] = ("polygon", "rle")
 _MASK_DECODE_MODES = ("accurate", "fast", "tradeoff")
-
-
-@dataclass(frozen=True)
-class SegmentationSettings(DetectionSettings):
-    """What one request wants of the detections and their masks; see `InstanceSegmentationModel.infer`.
-
-    Attributes:
-        mask_format: outlines, or COCO's run lengths.
-        resolution_factor: 1 for masks of the size of the image, 0 for that of the network's.
-        reports_grid: whether geometry is on the grid of the masks, whatever its size, and the response says which.
-    """
-
-    mask_format: MaskFormat = "polygon"
-    resolution_factor: float = 1.0
-    reports_grid: bool = False
 
 
 class SegmentationOptions(InferOptions, total=False):
@@ -58,28 +51,6 @@ class SegmentationOptions(InferOptions, total=False):
     mask_decode_mode: str
     tradeoff_factor: float | None
     allow_reduced_mask_resolution: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentations:
-    """What was found in one image, n objects by descending score.
-
-    Attributes:
-        detections: boxes, scores and classes.
-        boxes: float32 [n, 4], x1 y1 x2 y2 in pixels of the grid.
-        grid: the pixels that the masks have.
-        placement: where the image lies in the network's input.
-        masks: of each detection; in the ultralytics convention outlines have pixels of the network's input.
-    """
-
-    detections: Detections
-    boxes: NDArray[np.float32]
-    grid: MaskGrid
-    placement: Placement
-    masks: Polygons | RunLengths
-
-    def __len__(self) -> int:
-        return len(self.detections)
 
 
 class InstanceSegmentationModel(
@@ -186,26 +157,40 @@ class InstanceSegmentationModel(
         settings: SegmentationSettings,
     ) -> Segmentations:
         image, placement = placed
-        is_v2 = settings.convention.name == "v2"
+        grid = self.mask_grid(image, placement, (prototypes.shape[2], prototypes.shape[3]), settings)
+        arguments = (prototypes, coefficients, found.network_boxes, grid)
+        masks: Polygons | RunLengths
+        if settings.mask_format == "rle":
+            masks = ops.masks_to_rle(*arguments)
+        else:
+            masks = ops.masks_to_polygons(*arguments, contours=contours_of(settings))
+        return with_masks(placed, grid, found, masks, settings)
+
+    def mask_grid(
+        self, image: Image, placement: Placement, prototype_size: tuple[int, int], settings: SegmentationSettings
+    ) -> MaskGrid:
+        """The pixels that masks of an image have."""
         native = settings.mask_format == "rle"
-        grid = ops.plan_mask_grid(
+        return ops.plan_mask_grid(
             placement,
             image_size=(image.height, image.width),
             network_size=self.metadata.image_size,
-            prototype_size=(prototypes.shape[2], prototypes.shape[3]),
-            convention="v2" if is_v2 else "ultralytics_native" if native else "ultralytics",
+            prototype_size=prototype_size,
+            convention=(
+                "v2" if settings.convention.name == "v2" else "ultralytics_native" if native else "ultralytics"
+            ),
             resolution_factor=settings.resolution_factor,
         )
-        arguments = (prototypes, coefficients, found.network_boxes, grid)
-        masks: Polygons | RunLengths
-        if native:
-            masks = ops.masks_to_rle(*arguments)
-        else:
-            masks = ops.masks_to_polygons(*arguments, contours="most_points" if is_v2 else "all")
-        if is_v2:
-            boxes = found.boxes if settings.resolution_factor == 1.0 else boxes_on_grid(found, placement, grid, image)
-            return Segmentations(found, boxes, grid, placement, masks)
-        return _without_empty(Segmentations(found, found.boxes, grid, placement, masks))
+
+    def finish_on_device(
+        self,
+        parts: DeviceParts,
+        images: Sequence[Image],
+        settings: SegmentationSettings,
+        room: Room,
+    ) -> MasksFinish:
+        """Boxes, then the masks of those that are kept, on the device."""
+        return MasksFinish(self, parts, images, settings, room)
 
     def respond(
         self, image: Image, found: Segmentations, settings: SegmentationSettings
@@ -319,24 +304,6 @@ def rows_at(levels: Sequence[NDArray[Any]], anchor_indices: NDArray[np.int32]) -
     return rows
 
 
-def boxes_on_grid(found: Detections, placement: Placement, grid: MaskGrid, image: Image) -> NDArray[np.float32]:
-    """Boxes float32 [n, 4] in pixels of a reduced grid of masks; whole pixels only if that is the image's size.
-
-    Source: inference-models 0.39, which maps the network's boxes to the grid at once, in float32.
-    """
-    crop = placement.crop
-    scale_x = placement.scale_x * crop.width / grid.resized_width
-    scale_y = placement.scale_y * crop.height / grid.resized_height
-    pads = np.array([placement.left, placement.top] * 2, np.float32)
-    boxes: NDArray[np.float32] = found.network_boxes - pads
-    boxes /= np.array([scale_x, scale_y] * 2, np.float32)
-    boxes += np.array([grid.left, grid.top] * 2, np.float32)
-    np.clip(boxes, np.float32(0), np.array([grid.width, grid.height] * 2, np.float32), out=boxes)
-    if (grid.height, grid.width) == (image.height, image.width):
-        np.rint(boxes, out=boxes)
-    return boxes
-
-
 def _checked(settings: SegmentationSettings) -> SegmentationSettings:
     if settings.reports_grid and settings.convention.name != "v2":
         raise InvalidMaskDecodeArgumentError(
@@ -364,26 +331,3 @@ def _points_of(polygons: Polygons, found: Segmentations, image: Image) -> list[l
         places = np.clip((points - pads) / scale + offset, np.float32(0), corner)
         outlines.append(list(map(Point, places[:, 0].tolist(), places[:, 1].tolist())))
     return outlines
-
-
-def _without_empty(found: Segmentations) -> Segmentations:
-    """Without the detections whose masks have no pixel."""
-    keep = found.masks.areas > 0
-    if keep.all():
-        return found
-    detections, masks = found.detections, found.masks
-    if isinstance(masks, RunLengths):
-        counts = [counts for counts, kept in zip(masks.counts, keep.tolist(), strict=True) if kept]
-        masks = masks._replace(counts=counts, areas=masks.areas[keep])
-    else:
-        # An empty mask has no contour, so nothing else moves.
-        masks = masks._replace(first_contours=masks.first_contours[np.append(keep, True)], areas=masks.areas[keep])
-    detections = replace(
-        detections,
-        boxes=detections.boxes[keep],
-        scores=detections.scores[keep],
-        class_ids=detections.class_ids[keep],
-        anchor_indices=detections.anchor_indices[keep],
-        network_boxes=detections.network_boxes[keep],
-    )
-    return replace(found, detections=detections, boxes=found.boxes[keep], masks=masks)

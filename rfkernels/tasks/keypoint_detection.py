@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import ops
+from rfkernels.device import Stream
 from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Detections, Placement
+from rfkernels.ops.keypoints_on_device import KeypointsOnDevice
 from rfkernels.schema import (
     InferenceResponseImage,
     Keypoint,
@@ -20,7 +23,9 @@ from rfkernels.schema import (
     KeypointsPrediction,
 )
 from rfkernels.tasks.arguments import fraction, fraction_of_request
+from rfkernels.tasks.detection_on_device import BoxesOnDevice
 from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
+from rfkernels.tasks.device_request import DeviceParts, Room
 from rfkernels.tasks.network_check import HEAD_STRIDES
 
 if TYPE_CHECKING:
@@ -146,6 +151,16 @@ class KeypointDetectionModel(
         )
         return [KeypointDetections(found, points) for found, points in zip(detections, keypoints, strict=True)]
 
+    def finish_on_device(
+        self,
+        parts: DeviceParts,
+        images: Sequence[Image],
+        settings: KeypointSettings,
+        room: Room,
+    ) -> _KeypointsOnDevice:
+        """Boxes, then the keypoints of those that are kept, on the device."""
+        return _KeypointsOnDevice(parts, self.metadata, settings.max_detections)
+
     def respond(
         self, image: Image, found: KeypointDetections, settings: KeypointSettings | None = None
     ) -> KeypointsDetectionInferenceResponse:
@@ -185,3 +200,57 @@ class KeypointDetectionModel(
             super()._settings_of(request),
             keypoint_confidence=fraction_of_request("keypoint_confidence", keypoint_confidence),
         )
+
+
+class _KeypointsOnDevice:
+    """Boxes and keypoints, in two launches and two copies. See `device_request.Finish`."""
+
+    def __init__(
+        self,
+        parts: DeviceParts,
+        metadata: ModelMetadata,
+        max_detections: int,
+    ) -> None:
+        assert metadata.keypoints is not None
+        self._boxes = BoxesOnDevice(parts, metadata, max_detections)
+        self._heads = [parts.session.outputs[f"keypoints_{stride}"] for stride in HEAD_STRIDES]
+        detection = self._boxes.detection
+        self._keypoints = KeypointsOnDevice(
+            self._heads[0].device,
+            image_count=detection.image_count,
+            max_detections=detection.max_detections,
+            keypoint_count=metadata.keypoints.count,
+            dimensions=metadata.keypoints.values,
+            parameters=parts.parameters,
+        )
+
+    def fits(self, images: Sequence[Image], settings: KeypointSettings) -> bool:
+        """Whether there is room for as many detections as are wanted."""
+        return self._boxes.fits(images, settings)
+
+    def describe(self, images: Sequence[Image], placements: Sequence[Placement], settings: KeypointSettings) -> None:
+        """Say what the next run looks for."""
+        self._boxes.describe(images, placements, settings)
+        self._keypoints.describe(
+            placements,
+            [(image.height, image.width) for image in images],
+            keypoint_confidence=settings.keypoint_confidence,
+            convention=settings.convention.name,
+        )
+
+    def enqueue(self, stream: Stream) -> None:
+        """Put the kernels and the copies on a stream."""
+        self._boxes.enqueue(stream)
+        found = self._boxes.detection.results.on_device
+        self._keypoints.enqueue(self._heads, HEAD_STRIDES, found["anchor_indices"], found["counts"], stream)
+        self._keypoints.results.download(stream)
+
+    def read(
+        self, images: Sequence[Image], placements: Sequence[Placement], settings: KeypointSettings
+    ) -> list[KeypointDetections]:
+        """What the last run has found in each image."""
+        points = self._keypoints.results.on_host["points"]
+        return [
+            KeypointDetections(found, points[image, : len(found)].copy())
+            for image, found in enumerate(self._boxes.read(images, placements, settings))
+        ]

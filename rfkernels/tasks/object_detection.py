@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from numpy.typing import NDArray
 
-from rfkernels.device import ParameterBlock, Stream
-from rfkernels.engines import DeviceSession
 from rfkernels.images import Image, ImageOptions, ImageSource
 from rfkernels.ops import Detections, Placement
 from rfkernels.schema import (
@@ -19,6 +17,7 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.detection_on_device import BoxesOnDevice
 from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
+from rfkernels.tasks.device_request import DeviceParts, Room
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -97,10 +96,14 @@ class ObjectDetectionModel(
         return detections
 
     def finish_on_device(
-        self, session: DeviceSession, parameters: ParameterBlock, stream: Stream, settings: DetectionSettings
+        self,
+        parts: DeviceParts,
+        images: Sequence[Image],
+        settings: DetectionSettings,
+        room: Room,
     ) -> BoxesOnDevice:
         """Boxes, on the device."""
-        return BoxesOnDevice(session, self.metadata, parameters, stream, settings.max_detections)
+        return BoxesOnDevice(parts, self.metadata, settings.max_detections)
 
     def respond(
         self, image: Image, found: Detections, settings: DetectionSettings | None = None

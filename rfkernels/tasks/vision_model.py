@@ -11,8 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from rfkernels.device import ParameterBlock, Stream
-from rfkernels.engines import DeviceEngine, DeviceSession, Engine, Session
+from rfkernels.engines import DeviceEngine, Engine, Session
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import Image, ImageOptions, ImageSource
 from rfkernels.model_metadata import ModelMetadata
@@ -29,7 +28,7 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import checked_options, load_all
 from rfkernels.tasks.convention import Convention, convention_named
-from rfkernels.tasks.device_request import DeviceRequests, Finish
+from rfkernels.tasks.device_request import DeviceParts, DeviceRequests, Finish, Room
 from rfkernels.tasks.drawing import draw_response, encode_jpeg
 from rfkernels.tasks.network_check import check_device_network, check_network
 from rfkernels.tasks.preparation import Preparation
@@ -163,9 +162,13 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
 
     @abstractmethod
     def finish_on_device(
-        self, session: DeviceSession, parameters: ParameterBlock, stream: Stream, settings: SettingsT
+        self,
+        parts: DeviceParts,
+        images: Sequence[Image],
+        settings: SettingsT,
+        room: Room,
     ) -> Finish[SettingsT, FoundT]:
-        """The same on a device: what comes after the network of a session, with room for what the settings want."""
+        """The same on a device: what comes after the network, with room for what settings want in such images."""
 
     @abstractmethod
     def respond(self, image: Image, found: FoundT, settings: SettingsT) -> ResponseT:

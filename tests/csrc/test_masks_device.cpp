@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "check.h"
+#include "device_bench.h"
 #include "emulation/emulation.h"
 #include "rfkernels/device.h"
 #include "rfkernels/masks.h"
@@ -427,15 +428,6 @@ void check_dense(const Bench& bench, const std::vector<Expected>& expected, cons
                               static_cast<std::size_t>(pixels)) == 0);
         }
     }
-}
-
-void check_no_findings(const char* what) {
-    const std::vector<Finding> findings = Emulator::instance().findings.take();
-    if (!findings.empty()) {
-        std::fprintf(stderr, "%s:\n", what);
-        print(findings);
-    }
-    CHECK(findings.empty());
 }
 
 MaskGrid grid_of(const Problem& problem, std::int64_t height, std::int64_t width, MaskConvention convention,
