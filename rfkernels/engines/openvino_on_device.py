@@ -80,7 +80,16 @@ class EmulatedSession:
         self.outputs: Mapping[str, DeviceArray] = MappingProxyType(
             {port.any_name: self._lend(port, device, batch) for port in compiled.outputs}
         )
-        self._call = host_call(self._run)
+        request = self._request
+        written = [(memory.address, memory.nbytes) for memory in self.outputs.values()]
+
+        # Not a method: what Python cannot look into, as the native call, must not lead back to the session.
+        def run() -> None:
+            request.infer(share_inputs=True, share_outputs=True)
+            for address, size in written:
+                _native.emulation.mark_written(address, size)
+
+        self._call = host_call(run)
 
     def enqueue(self, stream: Stream) -> None:
         """Put the network on a stream. See `rfkernels.engines.DeviceSession`."""
@@ -102,11 +111,6 @@ class EmulatedSession:
         self._request.set_tensor(port, tensor)
         self._tensors.append(tensor)
         return memory
-
-    def _run(self) -> None:
-        self._request.infer(share_inputs=True, share_outputs=True)
-        for memory in self.outputs.values():
-            _native.emulation.mark_written(memory.address, memory.nbytes)
 
 
 def _specification(port: openvino.ConstOutput) -> TensorSpecification:

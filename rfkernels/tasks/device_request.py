@@ -188,9 +188,7 @@ class DeviceRequests(Generic[SettingsT, FoundT]):
                 self._engine,
                 batch,
                 self._preparation,
-                lambda session, parameters, stream: self._make_finish(
-                    session, parameters, stream, images, settings, room
-                ),
+                lambda parts: self._make_finish(parts, images, settings, room),
                 room,
             )
         yield request

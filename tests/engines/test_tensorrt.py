@@ -503,7 +503,7 @@ def test_a_log_line_of_another_call_is_not_in_an_error(device, runtime):
 
 
 def test_a_runtime_is_imported_by_its_name(monkeypatch, tmp_path: Path):
-    with pytest.raises(InvalidArgumentError, match="name is 'onnxruntime'; give \"tensorrt\" or \"tensorrt_rtx\""):
+    with pytest.raises(InvalidArgumentError, match='name is \'onnxruntime\'; give "tensorrt" or "tensorrt_rtx"'):
         import_runtime("onnxruntime")
     for name in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -95,7 +95,9 @@ def test_without_a_gpu_the_error_says_so(plan, tmp_path):
     of_the_device, of_the_plan = run.stdout.splitlines()
     assert of_the_device.startswith("UnavailableError")
     assert of_the_plan.startswith("UnavailableError tensorrt_rtx 1.")
-    assert f"deserialize_cuda_engine of square.plan ({len(plan)} bytes) failed: there is no NVIDIA driver" in of_the_plan
+    assert (
+        f"deserialize_cuda_engine of square.plan ({len(plan)} bytes) failed: there is no NVIDIA driver" in of_the_plan
+    )
 
 
 @pytest.mark.parametrize(
