@@ -1,5 +1,6 @@
 # make demo     the shipped models, one for each of three tasks, on the shipped picture
-# make test     the tests of this machine: C++ under sanitizers, then pytest
+# make test     the tests of this machine: C++ under sanitizers, the CUDA kernels on the emulated device, then pytest
+# make nvcc     the CUDA kernels compiled for every GPU there is a build for, warnings as errors, and what they take
 # make parity   the comparisons with OpenCV, torchvision, ultralytics and inference-models, in an environment of their own (about 7 GB)
 # make fuzz     the checkpoint reader and the image door under a fuzzer, a minute each
 # make lint     formatting, ruff, mypy
@@ -14,24 +15,30 @@ FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-NATIVE_SOURCES := CMakeLists.txt $(shell find csrc -type f)
+NATIVE_SOURCES := CMakeLists.txt $(wildcard cmake/*.cmake) $(shell find csrc -type f)
 PACKAGE_SOURCES := pyproject.toml README.md LICENSE $(NATIVE_SOURCES) \
     $(shell find rfkernels models benchmarks -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
 TEST_SOURCES := $(shell find tests/csrc -type f)
 DEMO_MODELS := $(addprefix build/demo/,$(addsuffix .onnx,yolov8n-shapes-320 yolov8n-seg-shapes-320 yolov8n-pose-shapes-320))
 
+COMMA := ,
+# Those that run kernels; the others are the same in every build.
+EMULATED_TESTS := --tests-regex "emulation|_device"
+
 .DELETE_ON_ERROR:
 # The targets share one environment: two pips at once would break it.
 .NOTPARALLEL:
-.PHONY: demo test test-native test-python parity fuzz lint format clean
+.PHONY: demo test nvcc test-native test-python parity fuzz lint format clean
 
 # Python's headers where the system has none (python3-venv does not bring them): from Debian's own package, unpacked
 # here, nothing installed. FindPython and the compiler are pointed at them through the environment.
 PYTHON_HEADERS := $(CURDIR)/build/python-headers
 HAS_HEADERS := import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
 PYTHON_NAME = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-WITH_HEADERS = if [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ]; then \
-    export SKBUILD_CMAKE_DEFINE="Python_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" CPATH="$(PYTHON_HEADERS)/usr/include"; fi;
+# Packages made here leave nvcc out, which takes minutes; CUDA=ON puts it in. (`pip install .` takes it where it is.)
+CUDA ?= OFF
+WITH_HEADERS = export SKBUILD_CMAKE_DEFINE="RFKERNELS_CUDA=$(CUDA)"; if [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ]; then \
+    export SKBUILD_CMAKE_DEFINE="RFKERNELS_CUDA=$(CUDA);Python_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" CPATH="$(PYTHON_HEADERS)/usr/include"; fi;
 
 # An environment with what builds the package. Without isolation the native build is incremental.
 define make_environment
@@ -80,13 +87,30 @@ demo: $(DEMO_MODELS)
 
 test: test-native test-python
 
-# The CPU ops under AddressSanitizer and UndefinedBehaviorSanitizer, on every instruction set of this machine.
+# Configures a build of the C++ tests and runs them: $(call native_tests,folder,options of CMake,options of ctest).
+define native_tests
+	@mkdir -p build
+	@$(VENV)/bin/cmake -S . -B build/$(1) -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
+	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=OFF $(2) > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
+	@$(VENV)/bin/cmake --build build/$(1)
+	@$(VENV)/bin/ctest --test-dir build/$(1) --output-on-failure --parallel 2 $(3)
+endef
+
+# The CPU ops under AddressSanitizer and UndefinedBehaviorSanitizer, on every instruction set of this machine; the CUDA
+# kernels likewise, then with every load and store looked at, then as fast as they come.
 test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
-	@$(VENV)/bin/cmake -S . -B build/sanitize -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
-	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_SANITIZE=address,undefined > build/sanitize.log 2>&1 \
-	    || { cat build/sanitize.log; exit 1; }
-	@$(VENV)/bin/cmake --build build/sanitize
-	@$(VENV)/bin/ctest --test-dir build/sanitize --output-on-failure
+	$(call native_tests,sanitize,-DRFKERNELS_SANITIZE=address$(COMMA)undefined)
+	$(call native_tests,hooks,-DRFKERNELS_VARIANTS=OFF,$(EMULATED_TESTS))
+	$(call native_tests,plain,-DRFKERNELS_VARIANTS=OFF -DRFKERNELS_EMULATION_HOOKS=OFF,$(EMULATED_TESTS))
+
+# The kernels for GPUs: nothing of it runs here but what says that there is no GPU.
+nvcc: $(VENV)/made $(NATIVE_SOURCES) $(TEST_SOURCES)
+	@mkdir -p build
+	@$(VENV)/bin/cmake -S . -B build/nvcc -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
+	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=ON -DRFKERNELS_VARIANTS=OFF > build/nvcc.log 2>&1 || { cat build/nvcc.log; exit 1; }
+	@$(VENV)/bin/cmake --build build/nvcc --target rfkernels_cuda test_cuda_device > build/nvcc-build.log || { cat build/nvcc-build.log; exit 1; }
+	@build/nvcc/test_cuda_device
+	@$(VENV)/bin/python benchmarks/kernel_resources.py build/nvcc-build.log
 
 test-python: $(VENV)/test-tools
 	$(VENV)/bin/pytest --ignore=tests/parity --ignore=tests/fuzz
@@ -115,7 +139,7 @@ fuzz: $(FUZZ_VENV)/package
 	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_checkpoint.py -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED)
 	$(FUZZ_VENV)/bin/python tests/fuzz/fuzz_images.py -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED)
 
-CPP_FILES := $(shell find csrc tests/csrc -name '*.cpp' -o -name '*.h')
+CPP_FILES := $(shell find csrc tests/csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 lint: $(VENV)/lint-tools
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP_FILES)

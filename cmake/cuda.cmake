@@ -29,7 +29,7 @@ if(RFKERNELS_HAS_CUDA)
   target_include_directories(rfkernels_cuda PRIVATE csrc csrc/include)
   # The arithmetic is the host's: nothing contracted, divisions and roots rounded as IEEE 754 has it.
   target_compile_options(rfkernels_cuda PRIVATE --fmad=false --prec-div=true --prec-sqrt=true -Werror=all-warnings
-    -Xcompiler=-fvisibility=hidden -Xptxas=-v --resource-usage)
+    -Xcompiler=-fvisibility=hidden -Xptxas=-v)
   target_sources(rfkernels_core PRIVATE $<TARGET_OBJECTS:rfkernels_cuda> csrc/device/cuda/cuda_device.cpp)
   set_source_files_properties(csrc/device/cuda/cuda_device.cpp PROPERTIES
     INCLUDE_DIRECTORIES "${CUDAToolkit_INCLUDE_DIRS}")

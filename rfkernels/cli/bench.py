@@ -1,4 +1,4 @@
-"""`rfkernels bench`: the ops against their peers, or the whole pipeline."""
+"""`rfkernels bench`: the ops against their peers, the whole pipeline, or what the CUDA kernels move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from rfkernels.errors import InvalidArgumentError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
-    parser.add_argument("what", choices=("ops", "pipeline"), help="the kernels one by one, or image to response")
+    parser.add_argument(
+        "what",
+        choices=("ops", "pipeline", "kernels"),
+        help="the ops one by one, image to response, or what the CUDA kernels move",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--repeats",
@@ -57,6 +61,10 @@ def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], No
         from rfkernels.benchmarks.ops import run_all
 
         return run_all(repeats=arguments.repeats, as_json=arguments.json, on_progress=on_progress)
+    if arguments.what == "kernels":
+        from rfkernels.benchmarks.kernels import run_kernels
+
+        return run_kernels(as_json=arguments.json, on_progress=on_progress)
     if arguments.model is not None and arguments.task is not None:
         raise InvalidArgumentError(f"--task is {arguments.task}, and --model is of one task already; give one of them")
     from rfkernels.benchmarks.pipeline import run_pipeline
