@@ -43,7 +43,7 @@ inline void fill_classes(HeadTensor* tensor, std::int64_t first_channel, const C
     const bool is_decoded = tested.grids.empty();
     const auto number = [&] {
         float value = normal(*random);
-        if (tested.numbers == Case::Numbers::kTies) value = std::round(value);
+        if (tested.numbers == Case::Numbers::kTies) value = std::min(std::round(value), 2.0f);
         if (tested.numbers == Case::Numbers::kEqual) value = 1.0f;
         if (tested.numbers == Case::Numbers::kAnything) {
             const float special[] = {NAN, -NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1e-40f, 3e38f};

@@ -46,7 +46,7 @@ void test_awkward_heads() {
         for (const Layout layout : layouts) {
             Case tested;
             tested.grids = number % 2 == 0 ? kWhole : kAwkward;
-            tested.batch = 1 + number % 3;
+            tested.batch = number == 5 ? 3 : 1 + number % 2;
             tested.class_count = class_counts[number % 5];
             tested.reg_max = reg_maxs[number % 3];
             tested.dtype = dtype;
