@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "device/arithmetic.h"
@@ -27,6 +28,7 @@ struct Level {
 };
 
 struct Case {
+    explicit Case(std::vector<Level> of) : levels(std::move(of)) {}
     std::vector<Level> levels;
     std::int64_t point_count = 17;
     KeypointParams params;
@@ -210,6 +212,7 @@ void check_equal(const std::string& what, const Outcome& outcome) {
 }
 
 void test_awkward_sizes() {
+    const std::vector<Level> one = {{1, 1, 8}};
     const std::vector<Level> three = {{7, 5, 8}, {3, 4, 16}, {1, 2, 32}};
     const std::vector<Level> eight = {{1, 1, 4}, {1, 3, 8}, {2, 1, 8}, {1, 1, 16},
                                       {2, 2, 3}, {5, 1, 1}, {1, 1, 7}, {1, 2, 9}};
@@ -217,8 +220,7 @@ void test_awkward_sizes() {
         for (const DataType dtype : {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16}) {
             for (const bool channels_last : {false, true}) {
                 for (const std::int64_t dimensions : {2, 3}) {
-                    Case tested;
-                    tested.levels = three;
+                    Case tested{three};
                     tested.dtype = dtype;
                     tested.channels_last = channels_last;
                     tested.params.dimensions = dimensions;
@@ -233,8 +235,7 @@ void test_awkward_sizes() {
             }
         }
         for (const std::int64_t point_count : {1, 5, 133}) {
-            Case tested;
-            tested.levels = point_count == 5 ? eight : std::vector<Level>{{1, 1, 8}};
+            Case tested{point_count == 5 ? eight : one};
             tested.point_count = point_count;
             tested.params.convention = BoxConvention::kUltralytics;
             tested.capacity = point_count == 5 ? 256 : 3;
@@ -250,8 +251,7 @@ void test_awkward_sizes() {
 void test_full_size() {
     emulation::Emulator& emulator = emulation::Emulator::instance();
     for (const bool channels_last : {false, true}) {
-        Case tested;
-        tested.levels = {{80, 80, 8}, {40, 40, 16}, {20, 20, 32}};
+        Case tested{{{80, 80, 8}, {40, 40, 16}, {20, 20, 32}}};
         tested.channels_last = channels_last;
         tested.capacity = 300;
         tested.counts = {100};
@@ -282,8 +282,7 @@ void test_full_size() {
 }
 
 void test_other_descriptors() {
-    Case tested;
-    tested.levels = {{4, 4, 8}};
+    Case tested{{{4, 4, 8}}};
     tested.params.dimensions = 3;
     tested.capacity = 4;
     tested.counts = {4};
