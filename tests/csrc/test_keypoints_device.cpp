@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "device/arithmetic.h"
@@ -27,6 +28,7 @@ struct Level {
 };
 
 struct Case {
+    Case(std::vector<Level> of, std::vector<std::int32_t> chosen) : levels(std::move(of)), counts(std::move(chosen)) {}
     std::vector<Level> levels;
     std::int64_t point_count = 17;
     KeypointParams params;
@@ -210,6 +212,7 @@ void check_equal(const std::string& what, const Outcome& outcome) {
 }
 
 void test_awkward_sizes() {
+    const std::vector<Level> one = {{1, 1, 8}};
     const std::vector<Level> three = {{7, 5, 8}, {3, 4, 16}, {1, 2, 32}};
     const std::vector<Level> eight = {{1, 1, 4}, {1, 3, 8}, {2, 1, 8}, {1, 1, 16},
                                       {2, 2, 3}, {5, 1, 1}, {1, 1, 7}, {1, 2, 9}};
@@ -217,15 +220,13 @@ void test_awkward_sizes() {
         for (const DataType dtype : {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16}) {
             for (const bool channels_last : {false, true}) {
                 for (const std::int64_t dimensions : {2, 3}) {
-                    Case tested;
-                    tested.levels = three;
+                    Case tested(three, {19, 0, 40});  // more than there is room for, too
                     tested.dtype = dtype;
                     tested.channels_last = channels_last;
                     tested.params.dimensions = dimensions;
                     tested.params.confidence = 0.5f;
                     tested.params.convention = dimensions == 2 ? BoxConvention::kUltralytics : BoxConvention::kV2;
                     tested.capacity = 33;
-                    tested.counts = {19, 0, 40};  // more than there is room for, too
                     emulation::Emulator::instance().options = schedule.options(3);
                     const auto device = emulated_device();
                     check_equal(std::string("three levels, ") + schedule.name, run_on_both(*device, tested));
@@ -233,12 +234,11 @@ void test_awkward_sizes() {
             }
         }
         for (const std::int64_t point_count : {1, 5, 133}) {
-            Case tested;
-            tested.levels = point_count == 5 ? eight : std::vector<Level>{{1, 1, 8}};
+            const std::int32_t capacity = point_count == 5 ? 256 : 3;
+            Case tested(point_count == 5 ? eight : one, {capacity - 1, -1});
             tested.point_count = point_count;
             tested.params.convention = BoxConvention::kUltralytics;
-            tested.capacity = point_count == 5 ? 256 : 3;
-            tested.counts = {static_cast<std::int32_t>(tested.capacity) - 1, -1};
+            tested.capacity = capacity;
             emulation::Emulator::instance().options = schedule.options(3);
             const auto device = emulated_device();
             check_equal(std::string("other levels, ") + schedule.name, run_on_both(*device, tested));
@@ -250,11 +250,9 @@ void test_awkward_sizes() {
 void test_full_size() {
     emulation::Emulator& emulator = emulation::Emulator::instance();
     for (const bool channels_last : {false, true}) {
-        Case tested;
-        tested.levels = {{80, 80, 8}, {40, 40, 16}, {20, 20, 32}};
+        Case tested({{80, 80, 8}, {40, 40, 16}, {20, 20, 32}}, {100});
         tested.channels_last = channels_last;
         tested.capacity = 300;
-        tested.counts = {100};
         emulator.options = kSchedules[2].options(5);
         emulator.options.count_traffic = true;
         emulator.keep_records = true;
@@ -282,11 +280,9 @@ void test_full_size() {
 }
 
 void test_other_descriptors() {
-    Case tested;
-    tested.levels = {{4, 4, 8}};
+    Case tested({{4, 4, 8}}, {4});
     tested.params.dimensions = 3;
     tested.capacity = 4;
-    tested.counts = {4};
     KeypointParams other = tested.params;
     other.dimensions = 2;
     emulation::Emulator::instance().options = kSchedules[0].options(3);
