@@ -18,7 +18,9 @@ constexpr int kStagedValues = 1280;
 constexpr int kChunkWords = 34;
 constexpr int kChunkRows = kChunkWords * 32;
 constexpr int kPartialSums = 8;
-/// Results of a picture that is made smaller which one row of values goes into, at most; a power of 2.
+/// Results that one row of values goes into where they have more than kMostRegisterTaps. The picture is made `scale`
+/// times smaller then: a result has at most ceil(2 * scale) taps, and the next one begins floor(scale) or more rows
+/// later, which makes 4 at most.
 constexpr int kMostOpenRows = 8;
 constexpr int kMostRegisterTaps = 3;
 
