@@ -1,10 +1,9 @@
 // Which current contexts of a thread the CUDA device takes; the driver that it asks is not needed for the decision.
 
-#include "device/current_context.h"
-
 #include <cstring>
 
 #include "check.h"
+#include "device/current_context.h"
 
 using rfkernels::check_current_context;
 using rfkernels::StatusCode;

@@ -29,8 +29,8 @@ class DriverContexts {
     Status check() {
         CUcontext current = nullptr;
         Status status = checked(get_current_(&current), "cuCtxGetCurrent");
-        // Asked before every call of the runtime, so the last answer is kept: a primary context stays the same one until
-        // somebody resets its device, which ends all that was made in it.
+        // Asked before every call of the runtime, so the last answer is kept: a primary context stays the same one
+        // until somebody resets its device, which ends all that was made in it.
         if (!status.ok() || current == nullptr || current == last_primary_.load(std::memory_order_relaxed)) {
             return status;
         }
