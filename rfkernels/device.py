@@ -17,22 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
-from rfkernels.array_protocols import (
-    DLPACK_CUDA,
-    DLPACK_DTYPES,
-    DLPACK_HOST,
-    DLPACK_PINNED_HOST,
-    ITEM_SIZES,
-    LEGACY_STREAM,
-    NO_WAIT,
-    TYPE_STRINGS,
-    extent_of,
-    host_array,
-    is_contiguous,
-    packed_strides,
-    stream_handle,
-    stream_number,
-)
+from rfkernels import array_protocols as protocols
 from rfkernels.errors import InvalidArgumentError
 
 
@@ -78,12 +63,12 @@ class Device:
             dtype: "bool", "uint8", "int32", "float16", "bfloat16" or "float32".
             purpose: what it is for; names the memory in errors.
         """
-        if dtype not in ITEM_SIZES:
-            raise InvalidArgumentError(f"dtype is {dtype!r}; give one of {', '.join(ITEM_SIZES)}")
+        if dtype not in protocols.ITEM_SIZES:
+            raise InvalidArgumentError(f"dtype is {dtype!r}; give one of {', '.join(protocols.ITEM_SIZES)}")
         shape = tuple(int(size) for size in shape)
         if any(size < 0 for size in shape):
             raise InvalidArgumentError(f"shape is {shape}; sizes cannot be negative")
-        size = math.prod(shape) * ITEM_SIZES[dtype]
+        size = math.prod(shape) * protocols.ITEM_SIZES[dtype]
         # A pointer of its own for an empty array too.
         memory = DeviceMemory(self, max(size, 1), purpose)
         return DeviceArray(self, memory.address, shape, dtype, owner=memory)
@@ -104,7 +89,7 @@ class Device:
     def pinned(self, size: int, *, purpose: str = "staging") -> NDArray[np.uint8]:
         """Host memory that the device can read and copies need not stage: uint8 [size]."""
         address = self.native.allocate_pinned(max(size, 1), purpose)
-        array = host_array(address, (size,), np.uint8)
+        array = protocols.host_array(address, (size,), np.uint8)
         weakref.finalize(array.base, self.native.release_pinned, address)
         return array
 
@@ -221,9 +206,13 @@ class DeviceArray:
         self.address = address
         self.shape = tuple(shape)
         self.dtype = dtype
-        self.nbytes = math.prod(self.shape) * ITEM_SIZES[dtype]
-        self.strides = packed_strides(self.shape, ITEM_SIZES[dtype]) if strides is None else tuple(strides)
-        self.contiguous = strides is None or is_contiguous(self.shape, self.strides, ITEM_SIZES[dtype])
+        self.nbytes = math.prod(self.shape) * protocols.ITEM_SIZES[dtype]
+        self.strides = (
+            protocols.packed_strides(self.shape, protocols.ITEM_SIZES[dtype]) if strides is None else tuple(strides)
+        )
+        self.contiguous = strides is None or protocols.is_contiguous(
+            self.shape, self.strides, protocols.ITEM_SIZES[dtype]
+        )
         self.read_only = read_only
         self.pinned = pinned
         self._owner = owner
@@ -299,7 +288,7 @@ class DeviceArray:
             raise InvalidArgumentError(f"{self!r} is read-only; its owner forbids writing")
         if self.pinned:
             stream.synchronize()
-            host_array(self.address, (self.nbytes,), np.uint8)[:] = values.reshape(-1).view(np.uint8)
+            protocols.host_array(self.address, (self.nbytes,), np.uint8)[:] = values.reshape(-1).view(np.uint8)
             return
         self.device.native.copy(self.address, values.ctypes.data, self.nbytes, "to_device", stream.handle)
         self.written_on(stream)
@@ -320,7 +309,7 @@ class DeviceArray:
             self.read_into(result, stream)
             return result
         # One copy of all from the first byte to the last; the host leaves out what lies between.
-        span = np.empty(ITEM_SIZES[self.dtype] + extent_of(self.shape, self.strides), np.uint8)
+        span = np.empty(protocols.ITEM_SIZES[self.dtype] + protocols.extent_of(self.shape, self.strides), np.uint8)
         self._copy_to_host(span.ctypes.data, span.nbytes, stream)
         return np.ascontiguousarray(self._seen_at(span.ctypes.data, owner=span))
 
@@ -333,17 +322,17 @@ class DeviceArray:
         return {
             "version": 3,
             "shape": self.shape,
-            "typestr": TYPE_STRINGS[self.dtype],
+            "typestr": protocols.TYPE_STRINGS[self.dtype],
             "data": (self.address if self.nbytes else 0, self.read_only),
             "strides": None if self.contiguous else self.strides,
-            "stream": None if written is None else stream_number(written.handle),
+            "stream": None if written is None else protocols.stream_number(written.handle),
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """DLPack's number of the kind of device, and which; the emulated device's memory is the host's."""
         if self.device.kind != "cuda":
-            return DLPACK_HOST, 0
-        return (DLPACK_PINNED_HOST, 0) if self.pinned else (DLPACK_CUDA, self.device.ordinal)
+            return protocols.DLPACK_HOST, 0
+        return (protocols.DLPACK_PINNED_HOST, 0) if self.pinned else (protocols.DLPACK_CUDA, self.device.ordinal)
 
     def __dlpack__(
         self,
@@ -378,13 +367,13 @@ class DeviceArray:
         if self.read_only and not versioned:
             raise BufferError("the array is read-only, which DLPack before 1.0 cannot say; ask with max_version=(1, 0)")
         self._finish_writes(stream, place[0])
-        itemsize = ITEM_SIZES[self.dtype]
+        itemsize = protocols.ITEM_SIZES[self.dtype]
         return _native.export_dlpack(
             self,
             self.address if self.nbytes else 0,
             self.shape,
             tuple(stride // itemsize for stride in self.strides),
-            DLPACK_DTYPES[self.dtype],
+            protocols.DLPACK_DTYPES[self.dtype],
             place,
             read_only=self.read_only,
             versioned=versioned,
@@ -392,14 +381,14 @@ class DeviceArray:
 
     def _finish_writes(self, number: int | None, place: int) -> None:
         written = self._last_write.stream
-        if place != DLPACK_CUDA:
+        if place != protocols.DLPACK_CUDA:
             if number is not None:
                 raise InvalidArgumentError(f"stream is {number}; memory of the host has none, so leave it None")
             if written is not None:
                 written.synchronize()
             return
-        if number != NO_WAIT:
-            handle = stream_handle(LEGACY_STREAM if number is None else number, emulated=False)
+        if number != protocols.NO_WAIT:
+            handle = protocols.stream_handle(protocols.LEGACY_STREAM if number is None else number, emulated=False)
             self.let_wait(Stream(self.device, handle))
 
     def _host_dtype(self) -> np.dtype[Any]:
@@ -408,13 +397,13 @@ class DeviceArray:
     def _copy_to_host(self, address: int, size: int, stream: Stream) -> None:
         if self.pinned:
             stream.synchronize()
-            host_array(address, (size,), np.uint8)[:] = host_array(self.address, (size,), np.uint8)
+            protocols.host_array(address, (size,), np.uint8)[:] = protocols.host_array(self.address, (size,), np.uint8)
         else:
             self.device.native.copy(address, self.address, size, "to_host", stream.handle)
 
     def _seen_at(self, address: int, owner: object) -> NDArray[Any]:
         """Memory of the host's at an address, as an array of this shape, dtype and strides."""
-        return host_array(address, self.shape, self._host_dtype(), strides=self.strides, owner=owner)
+        return protocols.host_array(address, self.shape, self._host_dtype(), strides=self.strides, owner=owner)
 
 
 class _LastWrite:
@@ -483,7 +472,7 @@ class ResultBlock:
         begins, size = {}, 0
         for name, (shape, dtype) in arrays.items():
             begins[name] = size
-            size += -(-math.prod(shape) * _BYTES[dtype] // self._ALIGNMENT) * self._ALIGNMENT
+            size += -(-math.prod(shape) * protocols.ITEM_SIZES[dtype] // self._ALIGNMENT) * self._ALIGNMENT
         self._device = device
         self._memory = DeviceMemory(device, max(size, 1), "results")
         self._pinned = device.pinned(size, purpose="results on the host")

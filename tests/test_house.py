@@ -45,7 +45,6 @@ OUTSIDE: dict[str, set[str]] = {
     "images": {"numpy", "PIL", "simplejpeg"},
     "reference": {"numpy"},
     "ops": {"numpy"},
-    "device": {"numpy"},
     "engines": {"numpy", "openvino"},
     "models": {"numpy"},
     "builder": {"numpy"},

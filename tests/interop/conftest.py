@@ -28,6 +28,15 @@ def gpu() -> Device:
     return pretended_gpu()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loaded_modules_are_no_garbage() -> Iterator[None]:
+    """Collections look at what tests make alone: most of these tests' time would be theirs."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def no_memory_left() -> Iterator[None]:
     """Every test gives back what it took."""
