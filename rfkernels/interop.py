@@ -285,8 +285,7 @@ def _checked_strides(given: _Given, name: str, itemsize: int, writeable: bool) -
         raise InvalidArgumentError(f"{told}; negative ones are not taken, give a contiguous copy")
     if any(stride % itemsize for stride, _ in long_axes):
         raise InvalidArgumentError(f"{told}, which are no multiples of {itemsize}, the size of {given.dtype}")
-    extent = extent_of(shape, strides)
-    if any(stride * size > _LARGEST for stride, size in long_axes) or given.address + extent > _LARGEST:
+    if given.address + extent_of(shape, strides) > _LARGEST:
         raise InvalidArgumentError(f"{told}, which leave all memory; give those of an array")
     if writeable:
         covered = itemsize

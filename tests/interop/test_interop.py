@@ -121,6 +121,7 @@ def test_rows_may_lie_any_distance_apart(device, stream, kind):
     np.testing.assert_array_equal(array.numpy(stream), expected)
     np.testing.assert_array_equal(array.host_view(), expected)
     np.testing.assert_array_equal(array.part(1, 3).numpy(stream), expected[1:])
+    assert [array.part(1, last).contiguous for last in (1, 2, 3)] == [True, True, False]  # none, one and two rows
     with pytest.raises(InvalidArgumentError, match=r"^heads\[0\] has shape \[3, 4, 3\].*give a contiguous copy"):
         array.require_contiguous("heads[0]")
     for copy in (array.write, array.read_into):
