@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
+from rfkernels import array_protocols as protocols
 from rfkernels.errors import InvalidArgumentError
-
-_BYTES = {"uint8": 1, "int32": 4, "float16": 2, "bfloat16": 2, "float32": 4}
 
 
 @cache
@@ -61,15 +60,15 @@ class Device:
 
         Args:
             shape: sizes of the axes.
-            dtype: "uint8", "int32", "float16", "bfloat16" or "float32".
+            dtype: "bool", "uint8", "int32", "float16", "bfloat16" or "float32".
             purpose: what it is for; names the memory in errors.
         """
-        if dtype not in _BYTES:
-            raise InvalidArgumentError(f"dtype is {dtype!r}; give one of {', '.join(_BYTES)}")
+        if dtype not in protocols.ITEM_SIZES:
+            raise InvalidArgumentError(f"dtype is {dtype!r}; give one of {', '.join(protocols.ITEM_SIZES)}")
         shape = tuple(int(size) for size in shape)
         if any(size < 0 for size in shape):
             raise InvalidArgumentError(f"shape is {shape}; sizes cannot be negative")
-        size = math.prod(shape) * _BYTES[dtype]
+        size = math.prod(shape) * protocols.ITEM_SIZES[dtype]
         # A pointer of its own for an empty array too.
         memory = DeviceMemory(self, max(size, 1), purpose)
         return DeviceArray(self, memory.address, shape, dtype, owner=memory)
@@ -90,7 +89,7 @@ class Device:
     def pinned(self, size: int, *, purpose: str = "staging") -> NDArray[np.uint8]:
         """Host memory that the device can read and copies need not stage: uint8 [size]."""
         address = self.native.allocate_pinned(max(size, 1), purpose)
-        array = _bytes_at(address, size)
+        array = protocols.host_array(address, (size,), np.uint8)
         weakref.finalize(array.base, self.native.release_pinned, address)
         return array
 
@@ -177,21 +176,47 @@ class Event:
 
 
 class DeviceArray:
-    """An array in device memory, C-contiguous.
+    """An array in memory of a device: ours, or another library's, which `rfkernels.interop.as_device_array` takes in.
+
+    Other libraries take it through `__dlpack__` and `__cuda_array_interface__`, without a copy.
 
     Attributes:
         device, shape, dtype: dtype is "bfloat16", which NumPy lacks, or NumPy's name.
+        strides: bytes from an element to the next, for each axis.
+        contiguous: whether it is C-contiguous, as all are that were not taken in.
         address: of its first byte.
-        nbytes: its size.
+        nbytes: of its elements, without what lies between them.
+        read_only: whether its owner forbids writing.
+        pinned: whether it is pinned memory of the host that kernels reach, not the device's own.
     """
 
-    def __init__(self, device: Device, address: int, shape: Sequence[int], dtype: str, *, owner: object) -> None:
+    def __init__(
+        self,
+        device: Device,
+        address: int,
+        shape: Sequence[int],
+        dtype: str,
+        *,
+        owner: object,
+        strides: Sequence[int] | None = None,
+        read_only: bool = False,
+        pinned: bool = False,
+    ) -> None:
         self.device = device
         self.address = address
         self.shape = tuple(shape)
         self.dtype = dtype
-        self.nbytes = math.prod(self.shape) * _BYTES[dtype]
+        self.nbytes = math.prod(self.shape) * protocols.ITEM_SIZES[dtype]
+        self.strides = (
+            protocols.packed_strides(self.shape, protocols.ITEM_SIZES[dtype]) if strides is None else tuple(strides)
+        )
+        self.contiguous = strides is None or protocols.is_contiguous(
+            self.shape, self.strides, protocols.ITEM_SIZES[dtype]
+        )
+        self.read_only = read_only
+        self.pinned = pinned
         self._owner = owner
+        self._last_write = _LastWrite()
 
     def __repr__(self) -> str:
         where = f"{self.device.kind}:{self.device.ordinal}"
@@ -199,27 +224,57 @@ class DeviceArray:
 
     def view(self) -> tuple[int, str, tuple[int, ...], tuple[int, ...]]:
         """Address, dtype, shape and strides in bytes: what the native ops take."""
-        strides, step = [], _BYTES[self.dtype]
-        for size in reversed(self.shape):
-            strides.append(step)
-            step *= size
-        return self.address, self.dtype, self.shape, tuple(reversed(strides))
+        return self.address, self.dtype, self.shape, self.strides
+
+    def require_contiguous(self, name: str) -> None:
+        """Refuse an array that is not C-contiguous.
+
+        Args:
+            name: of the argument that it is.
+
+        Raises:
+            InvalidArgumentError: it is not.
+        """
+        if not self.contiguous:
+            raise InvalidArgumentError(
+                f"{name} has shape {list(self.shape)} and strides {list(self.strides)} in bytes, which is not "
+                "C-contiguous; give a contiguous copy"
+            )
 
     def part(self, first: int, last: int) -> DeviceArray:
         """Elements [first, last) of the first axis, the same memory."""
         if not 0 <= first <= last <= self.shape[0]:
             raise InvalidArgumentError(f"part is {first} to {last} of an axis of {self.shape[0]}")
-        step = self.nbytes // self.shape[0] if self.shape[0] else 0
-        return DeviceArray(
-            self.device, self.address + first * step, (last - first, *self.shape[1:]), self.dtype, owner=self
+        result = DeviceArray(
+            self.device,
+            self.address + first * self.strides[0],
+            (last - first, *self.shape[1:]),
+            self.dtype,
+            owner=self,
+            strides=self.strides,
+            read_only=self.read_only,
+            pinned=self.pinned,
         )
+        result._last_write = self._last_write
+        return result
+
+    def written_on(self, stream: Stream) -> None:
+        """Note that the stream writes here: whoever takes the array waits for it. The stream is kept until the next."""
+        self._last_write.stream = stream
+
+    def let_wait(self, stream: Stream) -> None:
+        """Let a stream wait for what was last written here, where that is known and was on another one."""
+        written = self._last_write.stream
+        if written is not None and written.handle != stream.handle:
+            event = Event(self.device)
+            event.record(written)
+            event.wait(stream)
 
     def host_view(self) -> NDArray[Any]:
         """The emulated device's memory as an array of the host's, without waiting for anything; bits of bfloat16."""
         if self.device.kind != "emulated":
             raise InvalidArgumentError(f"{self!r} is not memory of the host's; use numpy() for a copy")
-        view = _bytes_at(self.address, self.nbytes, owner=self)
-        return view.view("uint16" if self.dtype == "bfloat16" else self.dtype).reshape(self.shape)
+        return self._seen_at(self.address, owner=self)
 
     def write(self, values: NDArray[Any], stream: Stream) -> None:
         """Copy a C-contiguous NumPy array of as many bytes here."""
@@ -228,7 +283,15 @@ class DeviceArray:
                 f"values has {values.nbytes} bytes, contiguous: {values.flags.c_contiguous}; "
                 f"give {self.nbytes} contiguous ones, {self.dtype} {list(self.shape)}"
             )
+        self.require_contiguous("the array that is written to")
+        if self.read_only:
+            raise InvalidArgumentError(f"{self!r} is read-only; its owner forbids writing")
+        if self.pinned:
+            stream.synchronize()
+            protocols.host_array(self.address, (self.nbytes,), np.uint8)[:] = values.reshape(-1).view(np.uint8)
+            return
         self.device.native.copy(self.address, values.ctypes.data, self.nbytes, "to_device", stream.handle)
+        self.written_on(stream)
 
     def read_into(self, values: NDArray[Any], stream: Stream) -> None:
         """Copy to a C-contiguous NumPy array of as many bytes; into pinned memory it is complete after a wait."""
@@ -236,13 +299,117 @@ class DeviceArray:
             raise InvalidArgumentError(
                 f"values has {values.nbytes} bytes; give {self.nbytes} contiguous, writeable ones"
             )
-        self.device.native.copy(values.ctypes.data, self.address, self.nbytes, "to_host", stream.handle)
+        self.require_contiguous("the array that is read")
+        self._copy_to_host(values.ctypes.data, self.nbytes, stream)
 
     def numpy(self, stream: Stream) -> NDArray[Any]:
-        """A copy on the host; waits. The bits, as uint16, of bfloat16."""
-        result = np.empty(self.shape, "uint16" if self.dtype == "bfloat16" else self.dtype)
-        self.read_into(result, stream)
-        return result
+        """A copy on the host, C-contiguous; waits. The bits, as uint16, of bfloat16."""
+        if self.contiguous:
+            result = np.empty(self.shape, self._host_dtype())
+            self.read_into(result, stream)
+            return result
+        # One copy of all from the first byte to the last; the host leaves out what lies between.
+        span = np.empty(protocols.ITEM_SIZES[self.dtype] + protocols.extent_of(self.shape, self.strides), np.uint8)
+        self._copy_to_host(span.ctypes.data, span.nbytes, stream)
+        return np.ascontiguousarray(self._seen_at(span.ctypes.data, owner=span))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Version 3. Absent (an AttributeError) on the emulated device, whose memory no GPU can read."""
+        if self.device.kind != "cuda":
+            raise AttributeError(f"{self!r} has no __cuda_array_interface__: its memory is no GPU's")
+        written = self._last_write.stream
+        return {
+            "version": 3,
+            "shape": self.shape,
+            "typestr": protocols.TYPE_STRINGS[self.dtype],
+            "data": (self.address if self.nbytes else 0, self.read_only),
+            "strides": None if self.contiguous else self.strides,
+            "stream": None if written is None else protocols.stream_number(written.handle),
+        }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's number of the kind of device, and which; the emulated device's memory is the host's."""
+        if self.device.kind != "cuda":
+            return protocols.DLPACK_HOST, 0
+        return (protocols.DLPACK_PINNED_HOST, 0) if self.pinned else (protocols.DLPACK_CUDA, self.device.ordinal)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """A DLPack capsule of the same memory.
+
+        Args:
+            stream: the consumer's, which waits for what was last written here. None is the legacy default stream, 1
+                too, 2 the per-thread one, -1 no wait; another number is a cudaStream_t. Only None where the memory is
+                the host's: this call waits then.
+            max_version: from (1, 0) on the capsule is one of DLPack 1.0.
+            dl_device: None, or what `__dlpack_device__` says.
+            copy: None or False.
+
+        Raises:
+            BufferError: a copy or another device is asked for, or a read-only array in a capsule of before DLPack 1.0.
+            InvalidArgumentError: a stream that there is not.
+
+        Source: the Python array API standard 2024.12, `array.__dlpack__`.
+        """
+        place = self.__dlpack_device__()
+        if copy:
+            raise BufferError("copy is True; a DeviceArray gives its own memory, so leave it None and copy that")
+        if dl_device is not None and (int(dl_device[0]), int(dl_device[1])) != place:
+            raise BufferError(f"dl_device is {dl_device}; the array is on {place}, and numpy() copies it to the host")
+        versioned = max_version is not None and max_version[0] >= 1
+        if self.read_only and not versioned:
+            raise BufferError("the array is read-only, which DLPack before 1.0 cannot say; ask with max_version=(1, 0)")
+        self._finish_writes(stream, place[0])
+        itemsize = protocols.ITEM_SIZES[self.dtype]
+        return _native.export_dlpack(
+            self,
+            self.address if self.nbytes else 0,
+            self.shape,
+            tuple(stride // itemsize for stride in self.strides),
+            protocols.DLPACK_DTYPES[self.dtype],
+            place,
+            read_only=self.read_only,
+            versioned=versioned,
+        )
+
+    def _finish_writes(self, number: int | None, place: int) -> None:
+        written = self._last_write.stream
+        if place != protocols.DLPACK_CUDA:
+            if number is not None:
+                raise InvalidArgumentError(f"stream is {number}; memory of the host has none, so leave it None")
+            if written is not None:
+                written.synchronize()
+            return
+        if number != protocols.NO_WAIT:
+            handle = protocols.stream_handle(protocols.LEGACY_STREAM if number is None else number, emulated=False)
+            self.let_wait(Stream(self.device, handle))
+
+    def _host_dtype(self) -> np.dtype[Any]:
+        return np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype)
+
+    def _copy_to_host(self, address: int, size: int, stream: Stream) -> None:
+        if self.pinned:
+            stream.synchronize()
+            protocols.host_array(address, (size,), np.uint8)[:] = protocols.host_array(self.address, (size,), np.uint8)
+        else:
+            self.device.native.copy(address, self.address, size, "to_host", stream.handle)
+
+    def _seen_at(self, address: int, owner: object) -> NDArray[Any]:
+        """Memory of the host's at an address, as an array of this shape, dtype and strides."""
+        return protocols.host_array(address, self.shape, self._host_dtype(), strides=self.strides, owner=owner)
+
+
+class _LastWrite:
+    """The stream that memory was last written on, where it is known: an array's and its parts'."""
+
+    stream: Stream | None = None
 
 
 class ParameterBlock:
@@ -305,7 +472,7 @@ class ResultBlock:
         begins, size = {}, 0
         for name, (shape, dtype) in arrays.items():
             begins[name] = size
-            size += -(-math.prod(shape) * _BYTES[dtype] // self._ALIGNMENT) * self._ALIGNMENT
+            size += -(-math.prod(shape) * protocols.ITEM_SIZES[dtype] // self._ALIGNMENT) * self._ALIGNMENT
         self._device = device
         self._memory = DeviceMemory(device, max(size, 1), "results")
         self._pinned = device.pinned(size, purpose="results on the host")
@@ -334,20 +501,3 @@ class ResultBlock:
 def host_call(function: Callable[[], None]) -> _native.HostCall:
     """A function that a stream can call; keep it until the stream, or the graph it is in, is done."""
     return _native.HostCall(function)
-
-
-def _bytes_at(address: int, size: int, owner: object = None) -> NDArray[np.uint8]:
-    return np.asarray(_HostMemory(address, size, owner))
-
-
-class _HostMemory:
-    """What NumPy sees an address through, and keeps while an array is over it."""
-
-    def __init__(self, address: int, size: int, owner: object) -> None:
-        self._owner = owner
-        self.__array_interface__ = {
-            "data": (address, False),
-            "shape": (size,),
-            "typestr": "|u1",
-            "version": 3,
-        }

@@ -23,6 +23,7 @@ void bind_keypoints(py::module_& module);
 void bind_keypoints_on_device(py::module_& module);
 void bind_masks(py::module_& module);
 void bind_device(py::module_& module);
+void bind_dlpack(py::module_& module);
 void bind_emulation(py::module_& module);
 void bind_connected_components(py::module_& module);
 

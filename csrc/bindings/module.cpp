@@ -28,6 +28,7 @@ void raise_if_failed(const Status& status) {
 PYBIND11_MODULE(_native, module) {
     module.doc() = "The native ops of rfkernels. Users call them through rfkernels.ops.";
     rfkernels::bindings::bind_device(module);
+    rfkernels::bindings::bind_dlpack(module);
     rfkernels::bindings::bind_instruction_set(module);
     rfkernels::bindings::bind_detection(module);
     rfkernels::bindings::bind_preprocess(module);

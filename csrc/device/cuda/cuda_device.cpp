@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/cuda/driver_contexts.h"
 #include "device/guarded.h"
 #include "device/launch.h"
 #include "device/launch_error.h"
@@ -27,11 +28,18 @@ Status checked(cudaError_t error, const std::string& call) {
     return Status::device_error(message);
 }
 
+DriverContexts& driver_contexts() {
+    static DriverContexts contexts;
+    return contexts;
+}
+
 /// For as long as it lives, this thread's device.
 class OnDevice {
   public:
     explicit OnDevice(int ordinal) {
-        status_ = checked(cudaGetDevice(&before_), "cudaGetDevice");
+        // First: in a context that is not the runtime's own, what follows would go wrong, or put another in its place.
+        status_ = driver_contexts().check();
+        if (status_.ok()) status_ = checked(cudaGetDevice(&before_), "cudaGetDevice");
         if (status_.ok() && before_ != ordinal) {
             status_ = checked(cudaSetDevice(ordinal), "cudaSetDevice(" + std::to_string(ordinal) + ")");
             changed_ = status_.ok();
@@ -285,9 +293,12 @@ Status open_device(int ordinal, std::shared_ptr<Device>* device) {
         return Status::unavailable("there is no CUDA device " + std::to_string(ordinal) + "; this machine has " +
                                    std::to_string(count));
     }
+    Status status = driver_contexts().open();
+    if (status.ok()) status = driver_contexts().check();
+    if (!status.ok()) return status;
     cudaDeviceProp properties{};
-    const Status status = checked(cudaGetDeviceProperties(&properties, ordinal),
-                                  "cudaGetDeviceProperties(" + std::to_string(ordinal) + ")");
+    status = checked(cudaGetDeviceProperties(&properties, ordinal),
+                     "cudaGetDeviceProperties(" + std::to_string(ordinal) + ")");
     if (!status.ok()) return status;
     opened_devices().push_back(std::make_shared<CudaDevice>(ordinal, properties.name));
     *device = opened_devices().back();
