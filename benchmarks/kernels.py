@@ -158,13 +158,14 @@ def _detection_1280(device: Device, stream: Stream) -> list[KernelRow]:
 def _detection(device: Device, stream: Stream, side: int) -> KernelRow:
     """Some 150 candidates of 80 classes, float32."""
     random = np.random.default_rng(1)
-    heads, anchors = [], 0
+    heads, anchors, candidates = [], 0, 0
     for stride in _STRIDES:
         cells = side // stride
         anchors += cells * cells
         logits = random.normal(-7.0, 1.0, (1, _CLASSES, cells, cells)).astype(np.float32)
         boxes = random.normal(0.0, 2.0, (1, _BINS, cells, cells)).astype(np.float32)
         chosen = random.choice(cells * cells, max(1, cells * cells * 150 // (side * side // 48)), replace=False)
+        candidates += len(chosen)
         logits.reshape(_CLASSES, -1)[random.integers(0, _CLASSES, len(chosen)), chosen] = 2.0
         heads.append((device.upload(boxes, stream, purpose="boxes"), device.upload(logits, stream, purpose="classes")))
     parameters = ParameterBlock(device, 1 << 14)
@@ -185,7 +186,8 @@ def _detection(device: Device, stream: Stream, side: int) -> KernelRow:
         f"detection 80 x {anchors} float32",
         stream,
         lambda: detection.enqueue_from_heads(heads, _STRIDES, stream),
-        4 * _CLASSES * anchors,
+        # Every logit; of each candidate the sector of every bin, which lie far apart.
+        4 * _CLASSES * anchors + 32 * _BINS * candidates,
         1.1,
     )
 
