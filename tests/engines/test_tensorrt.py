@@ -507,7 +507,7 @@ def test_a_runtime_is_imported_by_its_name(monkeypatch, tmp_path: Path):
         import_runtime("onnxruntime")
     for name in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UnavailableError, match="tensorrt_rtx is .*pip install tensorrt-rtx"):
+    with pytest.raises(UnavailableError, match=r"tensorrt_rtx is .*pip install tensorrt-rtx"):
         import_runtime("tensorrt_rtx")
     monkeypatch.delitem(sys.modules, "tensorrt")
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.11: cannot open shared object file')")
