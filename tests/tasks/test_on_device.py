@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,13 @@ def test_memory_goes_back(model_paths):
 def test_another_device_is_refused(model_paths):
     with pytest.raises(InvalidArgumentError, match="device is 'tpu'; this version runs on \"cpu\""):
         rfkernels.load(model_paths["detect"], device="tpu")
+
+
+def test_requests_from_several_threads(model_paths):
+    on_cpu, emulated = both(model_paths["detect"])
+    pictures = [noise(61, 97, seed) for seed in range(6)]
+    expected = [without_ids(on_cpu.infer(picture)) for picture in pictures]
+    with ThreadPoolExecutor(3) as pool:
+        actual = [without_ids(response) for response in pool.map(emulated.infer, pictures)]
+    assert actual == expected
+    check_nothing_was_found()
