@@ -304,14 +304,12 @@ class DeviceArray:
 
     def numpy(self, stream: Stream) -> NDArray[Any]:
         """A copy on the host, C-contiguous; waits. The bits, as uint16, of bfloat16."""
-        if self.contiguous:
-            result = np.empty(self.shape, self._host_dtype())
-            self.read_into(result, stream)
-            return result
         # One copy of all from the first byte to the last; the host leaves out what lies between.
-        span = np.empty(protocols.ITEM_SIZES[self.dtype] + protocols.extent_of(self.shape, self.strides), np.uint8)
-        self._copy_to_host(span.ctypes.data, span.nbytes, stream)
-        return np.ascontiguousarray(self._seen_at(span.ctypes.data, owner=span))
+        itemsize = protocols.ITEM_SIZES[self.dtype]
+        size = self.nbytes if self.contiguous else itemsize + protocols.extent_of(self.shape, self.strides)
+        span = np.empty(size, np.uint8)
+        self._copy_to_host(span.ctypes.data, size, stream)
+        return np.asarray(self._seen_at(span.ctypes.data, owner=span), order="C")
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -391,9 +389,6 @@ class DeviceArray:
             handle = protocols.stream_handle(protocols.LEGACY_STREAM if number is None else number, emulated=False)
             self.let_wait(Stream(self.device, handle))
 
-    def _host_dtype(self) -> np.dtype[Any]:
-        return np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype)
-
     def _copy_to_host(self, address: int, size: int, stream: Stream) -> None:
         if self.pinned:
             stream.synchronize()
@@ -403,7 +398,8 @@ class DeviceArray:
 
     def _seen_at(self, address: int, owner: object) -> NDArray[Any]:
         """Memory of the host's at an address, as an array of this shape, dtype and strides."""
-        return protocols.host_array(address, self.shape, self._host_dtype(), strides=self.strides, owner=owner)
+        dtype = np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype)
+        return protocols.host_array(address, self.shape, dtype, strides=self.strides, owner=owner)
 
 
 class _LastWrite:

@@ -22,11 +22,11 @@ ARROWS: dict[str, set[str]] = {
     "schema": FOUNDATION,
     "images": FOUNDATION,
     "reference": set(),
-    "ops": FOUNDATION | {"_native"},
+    "ops": FOUNDATION | {"_native", "device"},
     "engines": FOUNDATION | {"_native", "device"},
     "models": FOUNDATION,
     "builder": FOUNDATION | {"model_metadata", "models"},
-    "tasks": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines"},
+    "tasks": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines", "device"},
     # The door to everything, the kernels apart.
     "cli": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines", "tasks", "builder", "benchmarks"},
     "__main__": {"cli"},
