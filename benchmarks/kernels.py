@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -103,7 +104,7 @@ def measure(on_progress: Callable[[int, int], None] | None = None) -> list[Kerne
 
 
 def _counted(
-    case: str, stream: Stream, enqueue: Callable[[], None], floor: int | None = None, budget: float | None = None
+    case: str, stream: Stream, enqueue: Callable[[], object], floor: int | None = None, budget: float | None = None
 ) -> KernelRow:
     _native.emulation.configure(check=False, count_traffic=True)
     _native.emulation.take_records()
@@ -139,11 +140,8 @@ def _letterbox(device: Device, stream: Stream) -> list[KernelRow]:
         stream.synchronize()
         # Scale 3 has one source row for each resized one.
         floor = 360 * 1920 * 3 + 3 * 640 * 640 * size
-        rows.append(
-            _counted(
-                f"letterbox 1080p -> 640 {dtype}", stream, lambda drawing=drawing: drawing.enqueue(stream), floor, 1.1
-            )
-        )
+        enqueue = partial(drawing.enqueue, stream)
+        rows.append(_counted(f"letterbox 1080p -> 640 {dtype}", stream, enqueue, floor, 1.1))
     return rows
 
 
@@ -205,7 +203,7 @@ def _requests(device: Device, stream: Stream) -> list[KernelRow]:
             image = load_image(picture)
             model.detect_images([image])
             before = device.counters()
-            rows.append(_counted(f"request: {task}, 320", stream, lambda m=model, i=image: m.detect_images([i])))
+            rows.append(_counted(f"request: {task}, 320", stream, partial(model.detect_images, [image])))
             spent = {name: value - before[name] for name, value in device.counters().items()}
             # The second wait is the one that this benchmark counts after.
             assert (spent["graph_launches"], spent["synchronizations"]) == (1, 2)

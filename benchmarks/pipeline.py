@@ -25,7 +25,8 @@ from rfkernels.models.yolov8.network import TASK_NAMES, Task
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import load_image
 from rfkernels.model_metadata import ModelMetadata
-from rfkernels.tasks.detector import DetectionSettings, Detector
+from rfkernels.tasks.detection_settings import DetectionSettings
+from rfkernels.tasks.detector import Detector
 from rfkernels.tasks.loading import load
 
 _IMAGE_SIZE = (1080, 1920)

@@ -32,7 +32,9 @@ ARROWS: dict[str, set[str]] = {
     "__main__": {"cli"},
     # A definition is the peer of an op that no library has.
     "benchmarks": FOUNDATION
-    | {"model_metadata", "schema", "images", "ops", "engines", "tasks", "builder", "models", "reference"},
+    | {"model_metadata", "schema", "images", "ops", "engines", "tasks", "builder", "models", "reference", "device"}
+    # What the emulated device counts.
+    | {"_native"},
 }
 # Packages besides the standard library that a room may name, outside of blocks for type checkers.
 OUTSIDE: dict[str, set[str]] = {

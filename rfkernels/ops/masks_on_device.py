@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rfkernels import _native
 from rfkernels._native import MaskGrid
@@ -55,7 +56,7 @@ class MasksOnDevice:
         self._summary = device.pinned(_native.MASK_SUMMARY_BYTES, purpose="summary of masks")
         self._records = device.pinned(count * max_detections * _native.MASK_RECORD_BYTES, purpose="records of masks")
         arena = device.pinned(self._arena_elements * element_bytes, purpose="arena of masks")
-        self._arena = arena.view(np.uint64 if form == "bits" else np.int32)
+        self._arena: NDArray[Any] = arena.view(np.uint64 if form == "bits" else np.int32)
 
     def describe(self, grids: Sequence[MaskGrid]) -> None:
         """Say what pixels the masks of each image have, from `ops.plan_mask_grid`. The last upload must be done.

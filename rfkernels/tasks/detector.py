@@ -127,7 +127,7 @@ class Detector(
     @property
     def has_sparse_boxes(self) -> bool:
         """Whether the engine computes boxes at chosen pixels only."""
-        return len(self.engine.sparse_outputs) > 0
+        return self._device_requests is None and len(self.engine.sparse_outputs) > 0
 
     def select(
         self, outputs: Mapping[str, NDArray[Any]], image_count: int, settings: DetectionSettings

@@ -19,7 +19,6 @@ from rfkernels.tasks.staging import Staging
 _PARAMETER_BYTES = 1 << 20
 
 SettingsT_contra = TypeVar("SettingsT_contra", contravariant=True)
-FoundT_co = TypeVar("FoundT_co", covariant=True)
 SettingsT = TypeVar("SettingsT")
 FoundT = TypeVar("FoundT")
 
@@ -52,7 +51,7 @@ class Room(NamedTuple):
     results: int = 0
 
 
-class Finish(Protocol[SettingsT_contra, FoundT_co]):
+class Finish(Protocol[SettingsT_contra, FoundT]):
     """What a task does on the device with the network's outputs. Made for one session's memory."""
 
     def fits(self, images: Sequence[Image], settings: SettingsT_contra) -> bool:
@@ -66,7 +65,7 @@ class Finish(Protocol[SettingsT_contra, FoundT_co]):
 
     def read(
         self, images: Sequence[Image], placements: Sequence[Placement], settings: SettingsT_contra
-    ) -> list[FoundT_co]:
+    ) -> list[FoundT]:
         """What the last run has found in each image, after a wait for its stream.
 
         Raises:

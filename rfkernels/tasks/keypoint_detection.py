@@ -24,7 +24,8 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import fraction, fraction_of_request
 from rfkernels.tasks.detection_on_device import BoxesOnDevice
-from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
+from rfkernels.tasks.detection_settings import DetectionSettings
+from rfkernels.tasks.detector import Detector, InferOptions, centred
 from rfkernels.tasks.device_request import DeviceParts, Room
 from rfkernels.tasks.network_check import HEAD_STRIDES
 

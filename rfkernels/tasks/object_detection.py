@@ -16,7 +16,8 @@ from rfkernels.schema import (
     ObjectDetectionPrediction,
 )
 from rfkernels.tasks.detection_on_device import BoxesOnDevice
-from rfkernels.tasks.detector import DetectionSettings, Detector, InferOptions, centred
+from rfkernels.tasks.detection_settings import DetectionSettings
+from rfkernels.tasks.detector import Detector, InferOptions, centred
 from rfkernels.tasks.device_request import DeviceParts, Room
 
 if TYPE_CHECKING:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from rfkernels._native import MaskGrid
 from rfkernels.device import Stream
 from rfkernels.images import Image
 from rfkernels.model_metadata import ModelMetadata
-from rfkernels.ops import Placement, Polygons, RunLengths
+from rfkernels.ops import MaskGrid, Placement, Polygons, RunLengths
 from rfkernels.ops.masks_on_device import MasksOnDevice
 from rfkernels.tasks.detection_on_device import BoxesOnDevice
 from rfkernels.tasks.device_request import DeviceParts, MoreRoomError, Room

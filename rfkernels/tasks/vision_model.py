@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, cast
 
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -81,8 +81,8 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
             check_device_network(engine, metadata)
             self._device_requests = DeviceRequests(engine, self._preparation, self.finish_on_device)
         else:
-            self.engine = engine
-            check_network(engine, metadata)
+            self.engine = cast("Engine", engine)
+            check_network(self.engine, metadata)
         self._inputs = engine.inputs
         self._input_name = engine.inputs[0].name
 
