@@ -212,8 +212,8 @@ class CudaDevice final : public Device {
 
     Status begin_capture(Stream stream) override {
         return on_device([&] {
-            return checked(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeThreadLocal),
-                           "cudaStreamBeginCapture");
+            // Relaxed: Python may collect memory of another request, on this thread too, in the middle of a capture.
+            return checked(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
         });
     }
     Status end_capture(Stream stream, Graph* graph) override {

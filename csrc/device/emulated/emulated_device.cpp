@@ -88,17 +88,9 @@ Status EmulatedDevice::find(Stream handle, EmulatedStream** stream) {
     return Status::invalid_argument("stream is not one of the emulated device; it was destroyed, or is another's");
 }
 
-Status EmulatedDevice::refuse_in_capture(const char* call) {
-    if (captures_ == 0) return Status();
-    return Status::invalid_argument(std::string(call) +
-                                    " was called while a stream is captured; end the capture first");
-}
-
 Status EmulatedDevice::allocate_as(int kind, std::size_t bytes, const char* purpose, void** memory) {
     return guarded("no memory left on the emulated device", [&]() -> Status {
         const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        const Status status = refuse_in_capture("allocate");
-        if (!status.ok()) return status;
         Emulator& emulator = Emulator::instance();
         const std::lock_guard<std::mutex> emulator_lock(emulator.mutex);
         *memory = emulator.memory.allocate(bytes, static_cast<Region::Kind>(kind), purpose);
@@ -110,8 +102,6 @@ Status EmulatedDevice::release_as(int kind, void* memory) {
     return guarded(kNoMemory, [&]() -> Status {
         const std::lock_guard<std::recursive_mutex> lock(mutex_);
         if (memory == nullptr) return Status();
-        Status status = refuse_in_capture("release");
-        if (!status.ok()) return status;
         // As on a GPU: what is on its way uses the memory to its end.
         for (EmulatedStream* stream : streams_) advance(stream, stream->end());
         Emulator& emulator = Emulator::instance();
@@ -223,8 +213,11 @@ Status EmulatedDevice::synchronize(Stream handle) {
         const std::lock_guard<std::recursive_mutex> lock(mutex_);
         EmulatedStream* stream = nullptr;
         Status status = find(handle, &stream);
-        if (status.ok()) status = refuse_in_capture("synchronize");
         if (!status.ok()) return status;
+        if (stream->capture != nullptr) {
+            return Status::invalid_argument(
+                "synchronize was called for a stream that is captured; end the capture first");
+        }
         ++counted_.synchronizations;
         advance(stream, stream->end());
         return take_error(stream);
@@ -380,8 +373,11 @@ Status EmulatedDevice::synchronize_event(Event event) {
         const std::lock_guard<std::recursive_mutex> lock(mutex_);
         EmulatedEvent* known = static_cast<EmulatedEvent*>(event);
         if (events_.count(known) == 0) return Status::invalid_argument("event is not one of the emulated device");
-        const Status status = refuse_in_capture("synchronize_event");
-        if (!status.ok()) return status;
+        if (known->captured_in != nullptr) {
+            return Status::invalid_argument(
+                "synchronize_event was called for an event of a capture, which nothing has run of; end the capture "
+                "first");
+        }
         ++counted_.synchronizations;
         if (known->stream == nullptr) return Status();
         advance(known->stream, known->position);
@@ -402,7 +398,6 @@ Status EmulatedDevice::begin_capture(Stream handle) {
         auto graph = std::make_unique<EmulatedGraph>();
         graphs_.insert(graph.get());
         stream->capture = graph.release();
-        ++captures_;
         return Status();
     });
 }
@@ -420,7 +415,6 @@ Status EmulatedDevice::end_capture(Stream handle, Graph* graph) {
     for (EmulatedEvent* event : events_) {
         if (event->captured_in == made) *event = EmulatedEvent();
     }
-    --captures_;
     *graph = made;
     return Status();
 }

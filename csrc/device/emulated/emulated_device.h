@@ -85,7 +85,6 @@ class EmulatedDevice final : public Device {
     Status take_error(EmulatedStream* stream);
     Status allocate_as(int kind, std::size_t bytes, const char* purpose, void** memory);
     Status release_as(int kind, void* memory);
-    Status refuse_in_capture(const char* call);
     Status check_range(const char* call, const void* address, std::size_t bytes, bool on_device);
 
     std::recursive_mutex mutex_;  ///< work may put further work on a stream
@@ -94,7 +93,6 @@ class EmulatedDevice final : public Device {
     std::set<EmulatedStream*> streams_;
     std::set<EmulatedEvent*> events_;
     std::set<EmulatedGraph*> graphs_;
-    std::size_t captures_ = 0;
 };
 
 }  // namespace rfkernels::emulated
