@@ -207,8 +207,8 @@ class TensorRTEngine:
     def create_session(self, batch: int | None = None) -> TensorRTSession:
         """Memory for a batch of images. See `rfkernels.engines.DeviceEngine`.
 
-        The network runs once, on zeros, and is waited for; not while a stream is captured. Without a batch it is the
-        smallest that the engine takes, where it takes several.
+        The network runs once, on zeros, and is waited for, on a stream of its own. Without a batch it is the smallest
+        that the engine takes, where it takes several.
         """
         batch, profile = self._choose_profile(batch)
         inputs = {

@@ -116,12 +116,14 @@ class StandIn(ModuleType):
         self.violations.append(text)
         return RuleViolationError(text)
 
-    def is_capturing(self) -> bool:
-        # The emulated device gives no memory while any stream is captured.
+    def is_capturing(self, stream_handle: int) -> bool:
+        """Whether a stream is captured: another capture of it cannot begin then."""
+        native = self.device.native
         try:
-            self.device.native.release(self.device.native.allocate(1, "probe"))
-        except (RuntimeError, ValueError):
-            return True
+            native.begin_capture(stream_handle)
+        except ValueError as error:
+            return "captured already" in str(error)
+        native.destroy_graph(native.end_capture(stream_handle))
         return False
 
 
@@ -388,7 +390,7 @@ class _IExecutionContext(_Held):
             raise self._module.violation(f"a run with shapes {self._shapes} and without addresses of {missing}")
         if not self._profile_is_applied and stream_handle != self._profile_stream:
             raise self._module.violation("a run beside the switch of the profile, which nobody has waited for")
-        if not self._has_run and self._module.is_capturing():
+        if not self._has_run and self._module.is_capturing(stream_handle):
             self._fail("ERROR", NOT_YET_RUN)
             return False
         # What a graph keeps: shapes and addresses as they are now.
