@@ -96,11 +96,15 @@ inline float held(float value, DataType dtype) {
     return value;
 }
 
+/// How images lie in the network's input; where they are centred they may reach beyond it.
+enum class Placing { kFitted, kStretched, kCentred };
+
 /// What is drawn: a batch, and how it lies in memory.
 struct Problem {
     std::vector<MaskGrid> grids;
     std::int64_t prototype_height = 0, prototype_width = 0, channels = 0, max_detections = 0;
     DataType dtype = DataType::kFloat32;
+    Placing placing = Placing::kFitted;
     bool channels_last = false;
     bool has_rows = false;            ///< coefficients in rows, not in the heads
     std::vector<float> prototypes;    ///< [N, channels, H, W]
@@ -129,8 +133,14 @@ inline MaskGrid grid_of(const Problem& problem, std::int64_t height, std::int64_
     const auto rounding =
         convention == MaskConvention::kV2 ? rfkernels::SizeRounding::kTruncate : rfkernels::SizeRounding::kHalfToEven;
     const rfkernels::Rectangle part = crop != nullptr ? *crop : rfkernels::whole_image(height, width);
-    CHECK(rfkernels::plan_letterbox(part, {request.network_height, request.network_width}, rounding, &request.placement)
-              .ok());
+    const rfkernels::Size canvas{request.network_height, request.network_width};
+    if (problem.placing == Placing::kFitted) {
+        CHECK(rfkernels::plan_letterbox(part, canvas, rounding, &request.placement).ok());
+    } else if (problem.placing == Placing::kStretched) {
+        CHECK(rfkernels::plan_stretch(part, canvas, &request.placement).ok());
+    } else {
+        CHECK(rfkernels::plan_center_crop(part, canvas, &request.placement).ok());
+    }
     MaskGrid grid;
     CHECK(plan_mask_grid(request, &grid).ok());
     return grid;
