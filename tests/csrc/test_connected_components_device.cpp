@@ -252,15 +252,15 @@ void test_large_masks() {
     check_labels(pattern_named("0.62"), {1, 600, 1}, kRandom);
     check_labels(pattern_named("stripes to the right"), {3, 20, 300}, kInterleaved);
     check_labels(pattern_named("0.62"), {1, 300, 260}, kPreempted);
+    // AddressSanitizer, with which all takes several times as long, sees no order of events.
+#if defined(__SANITIZE_ADDRESS__)
+    check_labels(pattern_named("0.40"), {1, 540, 960}, kSequential, false);
+#else
     // The teeth's roots are smaller than that of the comb's back, which lies in another tile: all want to hang it.
     // One order of events in a few shows when two think that they have.
     for (std::uint64_t seed = 0; seed < 12; ++seed) {
         check_labels(pattern_named("comb"), {1, 258, 256}, kOftenPreempted, false, seed);
     }
-    // With AddressSanitizer a quarter of it takes as long.
-#if defined(__SANITIZE_ADDRESS__)
-    check_labels(pattern_named("0.40"), {1, 540, 960}, kSequential, false);
-#else
     check_labels(pattern_named("0.40"), {1, 1080, 1920}, kSequential, false);
 #endif
 }

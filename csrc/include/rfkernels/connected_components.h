@@ -94,7 +94,8 @@ Status connected_components_on_device(Device& device, const std::uint8_t* masks,
                                       std::int32_t* labels, std::int32_t* areas, void* scratch,
                                       std::size_t scratch_bytes, Stream stream);
 
-/// The bytes of device memory that `clean_mask_logits_on_device` works in, as above: two such bits, and 8 bytes a pixel.
+/// The bytes of device memory that `clean_mask_logits_on_device` works in, as above: two such bits, and 8 bytes a
+/// pixel.
 std::size_t clean_mask_logits_scratch_bytes(const MaskStackSize& size);
 
 /// `clean_mask_logits` of logits on the device: the same bits.
