@@ -120,7 +120,7 @@ void check_equal(const std::string& what, const char* array, const std::vector<T
 }
 
 void check_labels(const NamedPattern& pattern, const MaskStackSize& size, const Schedule& schedule,
-                  bool is_checked = true) {
+                  bool is_checked = true, std::uint64_t seed = 3) {
     const std::string what = described(pattern.name, size, schedule);
     const std::vector<std::uint8_t> masks = masks_of(pattern, size);
     std::vector<std::int32_t> labels(masks.size());
@@ -128,7 +128,7 @@ void check_labels(const NamedPattern& pattern, const MaskStackSize& size, const 
     CHECK(connected_components(masks.data(), size, labels.data(), areas.data()).ok());
 
     emulation::Options& options = emulation::Emulator::instance().options;
-    options = schedule.options(3);
+    options = schedule.options(seed);
     options.check = is_checked;
     const auto device = emulated_device();
     OnDevice given(*device, masks.size(), "masks");
@@ -214,16 +214,18 @@ constexpr const Schedule& kSequential = kSchedules[0];
 constexpr const Schedule& kRandom = kSchedules[2];
 constexpr const Schedule& kInterleaved = kSchedules[3];
 constexpr const Schedule& kPreempted = kSchedules[4];
+/// For races to one and the same root.
+constexpr Schedule kOftenPreempted = {"often preempted", emulation::Order::kRandom, emulation::Order::kRandom, 4, 0.3};
 
 void test_small_sizes() {
     for (const Schedule& schedule : kSchedules) {
-        for (const MaskStackSize& size : {MaskStackSize{1, 1, 1}, MaskStackSize{1, 70, 1}, MaskStackSize{3, 2, 2}}) {
-            check_labels(pattern_named("0.62"), size, schedule);
-        }
-        for (const char* name : {"all 1", "spiral", "0.50"}) check_labels(pattern_named(name), {1, 37, 91}, schedule);
+        check_labels(pattern_named("0.62"), {3, 2, 2}, schedule);
+        for (const char* name : {"spiral", "0.50"}) check_labels(pattern_named(name), {1, 37, 91}, schedule);
     }
     for (const NamedPattern& pattern : kPatterns) check_labels(pattern, {1, 64, 65}, kRandom);
     check_labels(pattern_named("checkerboard"), {1, 1, 70}, kRandom);
+    check_labels(pattern_named("0.62"), {1, 70, 1}, kRandom);
+    check_labels(pattern_named("all 1"), {1, 1, 1}, kRandom);
     check_labels(pattern_named("0.40"), {3, 3, 33}, kPreempted);
 }
 
@@ -232,8 +234,10 @@ void test_whole_tiles() {
         check_labels(pattern_named(name), {1, 256, 256}, kRandom);
     }
     for (const Schedule& schedule : kSchedules) {
-        for (const char* name : {"spiral", "0.50"}) check_labels(pattern_named(name), {1, 256, 256}, schedule);
+        check_labels(pattern_named("0.50"), {1, 256, 256}, schedule);
     }
+    check_labels(pattern_named("spiral"), {1, 256, 256}, kPreempted);
+    check_labels(pattern_named("spiral"), {1, 256, 256}, kSequential);
     check_labels(pattern_named("all 1"), {1, 256, 256}, kPreempted);
     check_labels(pattern_named("0.50"), {3, 255, 256}, kInterleaved);
     check_labels(pattern_named("comb"), {3, 256, 251}, kInterleaved);
@@ -241,14 +245,24 @@ void test_whole_tiles() {
 
 void test_large_masks() {
     for (const Schedule& schedule : kSchedules) check_labels(pattern_named("0.50"), {1, 255, 257}, schedule);
-    for (const char* name : {"spiral", "stripes to the left", "stripes to the right"}) {
+    for (const char* name : {"spiral", "stripes to the left"}) {
         check_labels(pattern_named(name), {1, 258, 290}, kInterleaved);
     }
     check_labels(pattern_named("checkerboard"), {1, 1, 600}, kRandom);
     check_labels(pattern_named("0.62"), {1, 600, 1}, kRandom);
-    check_labels(pattern_named("blobs with holes"), {3, 260, 300}, kInterleaved);
+    check_labels(pattern_named("stripes to the right"), {3, 20, 300}, kInterleaved);
     check_labels(pattern_named("0.62"), {1, 300, 260}, kPreempted);
+    // AddressSanitizer, with which all takes several times as long, sees no order of events.
+#if defined(__SANITIZE_ADDRESS__)
+    check_labels(pattern_named("0.40"), {1, 540, 960}, kSequential, false);
+#else
+    // The teeth's roots are smaller than that of the comb's back, which lies in another tile: all want to hang it.
+    // One order of events in a few shows when two think that they have.
+    for (std::uint64_t seed = 0; seed < 12; ++seed) {
+        check_labels(pattern_named("comb"), {1, 258, 256}, kOftenPreempted, false, seed);
+    }
     check_labels(pattern_named("0.40"), {1, 1080, 1920}, kSequential, false);
+#endif
 }
 
 void test_cleaning() {
@@ -259,9 +273,10 @@ void test_cleaning() {
     for (const Schedule& schedule : kSchedules) {
         check_cleaning<float>(pattern_named("blobs with holes"), {1, 37, 91}, both, false, schedule);
         check_cleaning<float>(pattern_named("0.50"), {1, 65, 70}, holes, true, schedule);
-        check_cleaning<float>(pattern_named("blobs with holes"), {1, 255, 257}, both, true, schedule);
+        check_cleaning<float>(pattern_named("blobs with holes"), {1, 9, 257}, both, true, schedule);
     }
-    for (const MaskStackSize& size : {MaskStackSize{1, 1, 1}, MaskStackSize{3, 20, 50}}) {
+    check_cleaning<float>(pattern_named("blobs with holes"), {1, 255, 257}, both, true, kPreempted);
+    for (const MaskStackSize& size : {MaskStackSize{1, 1, 1}, MaskStackSize{2, 20, 50}}) {
         for (const CleaningParams& params : {both, holes, sprinkles, all, CleaningParams{}}) {
             check_cleaning<float>(pattern_named("0.50"), size, params, false, kRandom, 100);
         }
@@ -274,7 +289,7 @@ void test_cleaning() {
         check_cleaning<float>(pattern_named("all 0"), {1, 256, 256}, {limit, 0, 1.0F}, true, kRandom, 0);
     }
     check_cleaning<float>(pattern_named("blobs with holes"), {1, 256, 256}, both, false, kPreempted, 0);
-    check_cleaning<float>(pattern_named("blobs with holes"), {2, 300, 270}, {200, 200, 2.0F}, false, kInterleaved);
+    check_cleaning<float>(pattern_named("blobs with holes"), {2, 260, 270}, {200, 200, 2.0F}, false, kInterleaved);
     check_cleaning<float>(pattern_named("sparse"), {1, 3, 514}, holes, false, kInterleaved);
     check_cleaning<std::uint16_t>(pattern_named("0.62"), {1, 30, 270}, both, true, kPreempted);
     check_cleaning<std::uint16_t>(pattern_named("0.62"), {1, 30, 270}, CleaningParams{}, false, kRandom);

@@ -99,7 +99,8 @@ ImageTarget target_of(std::int64_t image) {
     target.placement.top = -2;
     target.placement.crop.x = 5 * image;
     target.placement.crop.y = 2;
-    target.placement.scale_x = 0.5 + 0.125 * static_cast<double>(image);
+    // Of the first image, positions just left of it are found, which round to -0.
+    target.placement.scale_x = image == 0 ? 16.0 : 0.5 + 0.125 * static_cast<double>(image);
     target.placement.scale_y = 0.7;
     target.image_width = 123;
     target.image_height = 77;

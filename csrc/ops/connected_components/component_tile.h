@@ -289,7 +289,8 @@ __device__ __forceinline__ void add_areas(const WordPair& own, int key, unsigned
 /// runs that is a root, at its start. A root's place then counts the component's pixels less one, any other run's holds
 /// the key of its root.
 ///
-/// The pairs must be complete and nobody may read the forest's memory any more: a barrier lies before.
+/// Each thread has stored its pair. Nobody may read the forest's memory, or pairs of before, any more: a barrier lies
+/// before that.
 __device__ __forceinline__ unsigned find_components(const WordPair& own, const TileMemory& memory) {
     const int thread = static_cast<int>(threadIdx.x);
     const int pair_row = thread / kPairsAcross;
@@ -302,7 +303,7 @@ __device__ __forceinline__ unsigned find_components(const WordPair& own, const T
         const int run = key + first_pixel(own, run_from(columns, lowest_bit(rest)), kTileSide);
         forest.parents[TileForest::place_of(run)] = static_cast<std::uint16_t>(run);
     }
-    __syncthreads();  // every run is a tree of its own before the first two are united
+    __syncthreads();  // all pairs are there, and every run is a tree of its own, before the first two are united
     if (columns != 0) {
         const bool has_left = across > 0;
         const bool has_up = pair_row > 0;

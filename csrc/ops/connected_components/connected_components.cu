@@ -104,7 +104,6 @@ __global__ void __launch_bounds__(kTileThreads, 1) clean_masks(const typename Ki
     if (cleaning.holes.max_area > 0) {
         __syncthreads();  // no thread needs the foreground's pairs or forest any more
         store_pair(pairs + thread, background);
-        __syncthreads();  // the background's pairs are complete
         const unsigned roots = find_components(background, memory);
         const WordPair small = small_components(background, roots, cleaning.holes.max_area, memory);
         write_changed(small, tile, size.width, Kind::from_float(cleaning.holes.value), out + first);

@@ -128,7 +128,6 @@ __global__ void __launch_bounds__(kTileThreads, 1)
         __syncthreads();  // all have both their pairs, and no thread needs those or the forest of the side before
         store_pair(pairs + thread, own[side]);
         store_pair(own_pair(scratch, size, place, kSides, side), own[side]);
-        __syncthreads();  // the pairs of this side are complete
         const unsigned roots = find_components(own[side], memory);
         write_runs(own[side], roots, memory, place.tile, size.width, scratch.parents + first, scratch.areas + first);
     }
