@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/cuda/current_device.h"
 #include "device/cuda/driver_contexts.h"
 #include "device/guarded.h"
 #include "device/launch.h"
@@ -32,31 +33,6 @@ DriverContexts& driver_contexts() {
     static DriverContexts contexts;
     return contexts;
 }
-
-/// For as long as it lives, this thread's device.
-class OnDevice {
-  public:
-    explicit OnDevice(int ordinal) {
-        // First: in a context that is not the runtime's own, what follows would go wrong, or put another in its place.
-        status_ = driver_contexts().check();
-        if (status_.ok()) status_ = checked(cudaGetDevice(&before_), "cudaGetDevice");
-        if (status_.ok() && before_ != ordinal) {
-            status_ = checked(cudaSetDevice(ordinal), "cudaSetDevice(" + std::to_string(ordinal) + ")");
-            changed_ = status_.ok();
-        }
-    }
-    ~OnDevice() {
-        if (changed_) cudaSetDevice(before_);
-    }
-    OnDevice(const OnDevice&) = delete;
-    OnDevice& operator=(const OnDevice&) = delete;
-    const Status& status() const { return status_; }
-
-  private:
-    int before_ = 0;
-    bool changed_ = false;
-    Status status_;
-};
 
 struct CudaGraph {
     cudaGraphExec_t executable = nullptr;
@@ -256,7 +232,7 @@ class CudaDevice final : public Device {
     template <typename Body>
     Status on_device(const Body& body) {
         return guarded(kNoMemory, [&]() -> Status {
-            const OnDevice guard(ordinal());
+            const CurrentDevice guard(ordinal());
             return guard.status().ok() ? body() : guard.status();
         });
     }
@@ -275,6 +251,20 @@ std::mutex& opening() {
 }
 
 }  // namespace
+
+CurrentDevice::CurrentDevice(int ordinal) {
+    // First: in a context that is not the runtime's own, what follows would go wrong, or put another in its place.
+    status_ = driver_contexts().check();
+    if (status_.ok()) status_ = checked(cudaGetDevice(&before_), "cudaGetDevice");
+    if (status_.ok() && before_ != ordinal) {
+        status_ = checked(cudaSetDevice(ordinal), "cudaSetDevice(" + std::to_string(ordinal) + ")");
+        changed_ = status_.ok();
+    }
+}
+
+CurrentDevice::~CurrentDevice() {
+    if (changed_) cudaSetDevice(before_);
+}
 
 Status open_device(int ordinal, std::shared_ptr<Device>* device) {
     const std::lock_guard<std::mutex> lock(opening());

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "device/guarded.h"
-#include "device/launch_error.h"
+#include "device/launch_on.h"
 #include "ops/connected_components/checks.h"
 #include "ops/connected_components/component_arithmetic.h"
 
@@ -75,11 +75,6 @@ DeviceCleaningSide cleaning_side(std::int64_t max_area, float value) {
     return DeviceCleaningSide{static_cast<std::int32_t>(std::min(max_area, kMostInt32)), value};
 }
 
-Status no_kernels(const char* op, const Device& device) {
-    return Status::unavailable(std::string(op) + ": this build has no kernels for the device " +
-                               name_of(device.kind()));
-}
-
 }  // namespace
 
 std::size_t connected_components_scratch_bytes(const MaskStackSize& size) {
@@ -109,20 +104,10 @@ Status connected_components_on_device(Device& device, const std::uint8_t* masks,
         }
         if (!status.ok() || size.count == 0) return status;
         // Labels and areas are whole at the end only: until then they hold what the tiles' launches know.
-        [[maybe_unused]] const DeviceComponentScratch parts{static_cast<WordPair*>(scratch), labels, areas};
-#if defined(RFK_HAS_EMULATION)
-        if (device.kind() == DeviceKind::kEmulated) {
-            return launch_status(is_one_tile(size) ? emulated::launch_labels(masks, described, labels, areas, stream)
-                                                   : emulated::launch_tiled_labels(masks, described, parts, stream));
-        }
-#endif
-#if defined(RFK_HAS_CUDA)
-        if (device.kind() == DeviceKind::kCuda) {
-            return launch_status(is_one_tile(size) ? cuda::launch_labels(masks, described, labels, areas, stream)
-                                                   : cuda::launch_tiled_labels(masks, described, parts, stream));
-        }
-#endif
-        return no_kernels("connected_components", device);
+        const DeviceComponentScratch parts{static_cast<WordPair*>(scratch), labels, areas};
+        return RFK_LAUNCH_ON(device, "connected_components",
+                             is_one_tile(size) ? kernels::launch_labels(masks, described, labels, areas, stream)
+                                               : kernels::launch_tiled_labels(masks, described, parts, stream));
     });
 }
 
@@ -156,9 +141,9 @@ Status clean_mask_logits_on_device(Device& device, const void* logits, DataType 
             if (out == logits) return status;
             return device.copy(out, logits, pixels(size) * element_bytes, CopyDirection::kWithinDevice, stream);
         }
-        [[maybe_unused]] const DeviceCleaning cleaning{
-            params.threshold, cleaning_side(params.max_sprinkle_area, removed_sprinkle(params.threshold)),
-            cleaning_side(params.max_hole_area, filled_hole(params.threshold))};
+        const DeviceCleaning cleaning{params.threshold,
+                                      cleaning_side(params.max_sprinkle_area, removed_sprinkle(params.threshold)),
+                                      cleaning_side(params.max_hole_area, filled_hole(params.threshold))};
         DeviceComponentScratch parts{};
         if (!is_one_tile(size)) {
             unsigned char* const memory = static_cast<unsigned char*>(scratch);
@@ -166,23 +151,10 @@ Status clean_mask_logits_on_device(Device& device, const void* logits, DataType 
             parts.parents = reinterpret_cast<std::int32_t*>(memory + pair_bytes(size, kSides));
             parts.areas = parts.parents + pixels(size);
         }
-#if defined(RFK_HAS_EMULATION)
-        if (device.kind() == DeviceKind::kEmulated) {
-            return launch_status(
-                is_one_tile(size)
-                    ? emulated::launch_cleaning(logits, dtype, described, cleaning, out, stream)
-                    : emulated::launch_tiled_cleaning(logits, dtype, described, cleaning, parts, out, stream));
-        }
-#endif
-#if defined(RFK_HAS_CUDA)
-        if (device.kind() == DeviceKind::kCuda) {
-            return launch_status(
-                is_one_tile(size)
-                    ? cuda::launch_cleaning(logits, dtype, described, cleaning, out, stream)
-                    : cuda::launch_tiled_cleaning(logits, dtype, described, cleaning, parts, out, stream));
-        }
-#endif
-        return no_kernels("clean_mask_logits", device);
+        return RFK_LAUNCH_ON(
+            device, "clean_mask_logits",
+            is_one_tile(size) ? kernels::launch_cleaning(logits, dtype, described, cleaning, out, stream)
+                              : kernels::launch_tiled_cleaning(logits, dtype, described, cleaning, parts, out, stream));
     });
 }
 

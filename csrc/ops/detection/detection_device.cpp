@@ -8,7 +8,7 @@
 #include "checks.h"
 #include "device/guarded.h"
 #include "device/image_targets.h"
-#include "device/launch_error.h"
+#include "device/launch_on.h"
 #include "heads.h"
 #include "rfkernels/device.h"
 #include "suppression.h"
@@ -81,11 +81,6 @@ Status check_pointer(const char* name, const void* pointer, std::uintptr_t align
     return Status();
 }
 
-Status no_kernels(const char* op, const Device& device) {
-    return Status::unavailable(std::string(op) + ": this build has no kernels for the device " +
-                               name_of(device.kind()));
-}
-
 /// What both kinds of heads have in common, once the levels are written.
 Status launch(Device& device, const void* descriptors, const DeviceDetections& results, void* scratch, Stream stream,
               DetectionLaunch* launch) {
@@ -114,14 +109,7 @@ Status launch(Device& device, const void* descriptors, const DeviceDetections& r
     launch->results = results;
     launch->max_detections = static_cast<std::int32_t>(results.max_detections);
     lay_out(scratch, launch->image_count, launch->anchor_count, results.max_detections, &launch->scratch);
-#if defined(RFK_HAS_EMULATION)
-    if (device.kind() == DeviceKind::kEmulated) return launch_status(emulated::launch_detection(*launch, stream));
-#endif
-#if defined(RFK_HAS_CUDA)
-    if (device.kind() == DeviceKind::kCuda) return launch_status(cuda::launch_detection(*launch, stream));
-#endif
-    static_cast<void>(stream);
-    return no_kernels("detection", device);
+    return RFK_LAUNCH_ON(device, "detection", kernels::launch_detection(*launch, stream));
 }
 
 /// Adds a level, and its blocks, to those before it.
@@ -275,14 +263,7 @@ Status nms_on_device(Device& device, const float* boxes, const float* scores, co
         arguments.keys = static_cast<std::uint64_t*>(scratch);
         arguments.kept = arguments.keys + count;
         arguments.results = results;
-#if defined(RFK_HAS_EMULATION)
-        if (device.kind() == DeviceKind::kEmulated) return launch_status(emulated::launch_nms(arguments, stream));
-#endif
-#if defined(RFK_HAS_CUDA)
-        if (device.kind() == DeviceKind::kCuda) return launch_status(cuda::launch_nms(arguments, stream));
-#endif
-        static_cast<void>(stream);
-        return no_kernels("nms", device);
+        return RFK_LAUNCH_ON(device, "nms", kernels::launch_nms(arguments, stream));
     });
 }
 

@@ -7,7 +7,7 @@
 
 #include "device/guarded.h"
 #include "device/image_targets.h"
-#include "device/launch_error.h"
+#include "device/launch_on.h"
 #include "ops/keypoints/checks.h"
 
 namespace rfkernels {
@@ -133,14 +133,7 @@ Status keypoints_from_heads_on_device(Device& device, const KeypointLevel* level
         launch.anchor_indices = chosen.anchor_indices;
         launch.counts = chosen.counts;
         launch.points = points;
-#if defined(RFK_HAS_EMULATION)
-        if (device.kind() == DeviceKind::kEmulated) return launch_status(emulated::launch_keypoints(launch, stream));
-#endif
-#if defined(RFK_HAS_CUDA)
-        if (device.kind() == DeviceKind::kCuda) return launch_status(cuda::launch_keypoints(launch, stream));
-#endif
-        return Status::unavailable(std::string("keypoints: this build has no kernels for the device ") +
-                                   name_of(device.kind()));
+        return RFK_LAUNCH_ON(device, "keypoints", kernels::launch_keypoints(launch, stream));
     });
 }
 

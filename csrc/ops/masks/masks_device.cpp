@@ -2,7 +2,7 @@
 #include <string>
 
 #include "device/guarded.h"
-#include "device/launch_error.h"
+#include "device/launch_on.h"
 #include "device/planes.h"
 #include "device_masks.h"
 
@@ -193,13 +193,7 @@ Status put_masks(Device& device, const MaskDeviceLayout& layout, const DeviceMas
         launch.output = output;
         launch.results = results;
         lay_out(layout, output == MaskOutput::kRuns ? results.arena_capacity : 0, scratch, &launch.scratch);
-#if defined(RFK_HAS_EMULATION)
-        if (device.kind() == DeviceKind::kEmulated) return launch_status(emulated::launch_masks(launch, stream));
-#endif
-#if defined(RFK_HAS_CUDA)
-        if (device.kind() == DeviceKind::kCuda) return launch_status(cuda::launch_masks(launch, stream));
-#endif
-        return Status::unavailable("this build of rfkernels has no kernels for the device " + device.name());
+        return RFK_LAUNCH_ON(device, "masks", kernels::launch_masks(launch, stream));
     });
 }
 

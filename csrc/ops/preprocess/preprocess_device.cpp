@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "device/guarded.h"
-#include "device/launch_error.h"
+#include "device/launch_on.h"
 #include "ops/preprocess/antialiased_plan.h"
 #include "ops/preprocess/checks.h"
 #include "ops/preprocess/normalization.h"
@@ -191,21 +191,10 @@ Status preprocess_on_device(Device& device, const void* descriptors, std::int64_
         canvas.image_count = static_cast<std::int32_t>(count);
         canvas.height = static_cast<std::int32_t>(destination.shape[2]);
         canvas.width = static_cast<std::int32_t>(destination.shape[3]);
-        [[maybe_unused]] const bool is_antialiased = interpolation == Interpolation::kAntialiased;
-#if defined(RFK_HAS_EMULATION)
-        if (device.kind() == DeviceKind::kEmulated) {
-            return launch_status(
-                emulated::launch_preprocess(descriptors, canvas, destination.dtype, is_antialiased, stream));
-        }
-#endif
-#if defined(RFK_HAS_CUDA)
-        if (device.kind() == DeviceKind::kCuda) {
-            return launch_status(
-                cuda::launch_preprocess(descriptors, canvas, destination.dtype, is_antialiased, stream));
-        }
-#endif
-        return Status::unavailable(std::string("preprocess: this build has no kernels for the device ") +
-                                   name_of(device.kind()));
+        const bool is_antialiased = interpolation == Interpolation::kAntialiased;
+        return RFK_LAUNCH_ON(
+            device, "preprocess",
+            kernels::launch_preprocess(descriptors, canvas, destination.dtype, is_antialiased, stream));
     });
 }
 
