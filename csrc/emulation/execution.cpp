@@ -21,6 +21,12 @@ Extent index_in(const Extent& extent, std::uint64_t number) {
                   static_cast<unsigned>(number / extent.x / extent.y)};
 }
 
+/// What tells findings at one line from those at another.
+const void* place_of(const Site& site) {
+    return reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(site.file) +
+                                         static_cast<std::uintptr_t>(site.line));
+}
+
 const char* name_of(WarpOperation operation) {
     switch (operation) {
         case WarpOperation::kSync:
@@ -81,8 +87,12 @@ bool Execution::run() {
         region->sectors_read.assign(sectors, false);
         region->sectors_written.assign(sectors, false);
     }
-    Execution* before = current_;
-    current_ = this;
+    struct Current {
+        Execution* before = current_;
+        explicit Current(Execution* now) { current_ = now; }
+        ~Current() { current_ = before; }
+    };
+    const Current current(this);
     std::vector<std::uint32_t> order(launch_.grid.count());
     std::iota(order.begin(), order.end(), 0U);
     if (options_.blocks == Order::kReverse) std::reverse(order.begin(), order.end());
@@ -107,7 +117,7 @@ bool Execution::run() {
             given_up_ = true;
         }
     }
-    current_ = before;
+    if (error_ != nullptr) std::rethrow_exception(error_);
     if (options_.count_traffic) {
         for (const auto& region : emulator_->memory.regions()) {
             const auto touched = [](const std::vector<bool>& sectors) {
@@ -162,9 +172,15 @@ void Execution::step(BlockState* block) {
         lane->fiber = std::move(fibers_.back());
         fibers_.pop_back();
         lane->fiber->prepare(
-            [](void* self) {
-                const Launch& launch = static_cast<Execution*>(self)->launch_;
-                launch.call(launch.arguments);
+            [](void* given) {
+                // What the harness throws must not leave the lane's stack: `run` throws it again.
+                Execution* self = static_cast<Execution*>(given);
+                try {
+                    self->launch_.call(self->launch_.arguments);
+                } catch (...) {
+                    self->error_ = std::current_exception();
+                    self->given_up_ = true;
+                }
             },
             this);
     }
@@ -240,13 +256,13 @@ void Execution::release_barrier(BlockState* block) {
         ++waiting;
         count += lane.predicate != 0 ? 1 : 0;
         if (lane.site != first->site || lane.barrier_kind != first->barrier_kind) {
-            report(FindingKind::kDivergentBarrier, first->site.file + first->site.line, lane.site.file + lane.site.line,
+            report(FindingKind::kDivergentBarrier, place_of(first->site), place_of(lane.site),
                    where(*first) + " waits at " + text(first->site) + ", " + where(lane) + " at " + text(lane.site));
         }
         add_knowledge(lane.order.known, &known);
     }
     if (block->done > 0) {
-        report(FindingKind::kExitedBeforeBarrier, first->site.file + first->site.line, nullptr,
+        report(FindingKind::kExitedBeforeBarrier, place_of(first->site), nullptr,
                std::to_string(block->done) + " of " + std::to_string(block->lanes.size()) + " lanes of block " +
                    text(block->index) + " have returned while the others wait at " + text(first->site));
     }
@@ -286,7 +302,7 @@ std::uint64_t Execution::warp_operation(WarpOperation operation, std::uint32_t m
     self.source_lane = source_lane;
     self.site = site;
     if ((mask >> self.lane_of_warp() & 1U) == 0) {
-        report(FindingKind::kCallerNotInMask, site.file + site.line, nullptr,
+        report(FindingKind::kCallerNotInMask, place_of(site), nullptr,
                where(self) + " calls " + name_of(operation) + " at " + text(site) + " with a mask without itself");
         self.mask = mask = 1U << self.lane_of_warp();
     }
@@ -319,7 +335,7 @@ void Execution::try_warp_operation(LaneState* lane) {
         message << where(*lane) << " calls " << name_of(lane->operation) << " at " << text(lane->site)
                 << " with mask 0x" << std::hex << lane->mask << ", but lanes 0x" << missing
                 << " have returned or never were";
-        report(FindingKind::kExitedLaneInMask, lane->site.file + lane->site.line, nullptr, message.str());
+        report(FindingKind::kExitedLaneInMask, place_of(lane->site), nullptr, message.str());
     }
     complete_warp_operation(members, lane->mask & ~missing);
 }
@@ -333,8 +349,7 @@ void Execution::complete_warp_operation(LaneState** members, std::uint32_t mask)
         LaneState& member = *members[i];
         if (first == nullptr) first = &member;
         if (member.site != first->site || member.operation != first->operation) {
-            report(FindingKind::kDivergentWarpOperation, first->site.file + first->site.line,
-                   member.site.file + member.site.line,
+            report(FindingKind::kDivergentWarpOperation, place_of(first->site), place_of(member.site),
                    where(*first) + " waits at " + text(first->site) + ", " + where(member) + " at " +
                        text(member.site) + ", each naming the other");
         }
@@ -365,7 +380,7 @@ std::uint64_t Execution::result_for(const LaneState& lane, LaneState* const* mem
             return 0;
         case WarpOperation::kShuffle:
             if (members[lane.source_lane] == nullptr) {
-                report(FindingKind::kInactiveLaneRead, lane.site.file + lane.site.line, nullptr,
+                report(FindingKind::kInactiveLaneRead, place_of(lane.site), nullptr,
                        where(lane) + " shuffles from lane " + std::to_string(lane.source_lane) + " at " +
                            text(lane.site) + ", which takes no part");
                 return kPoisonValue;
@@ -434,7 +449,7 @@ std::uint64_t Execution::result_for(const LaneState& lane, LaneState* const* mem
 
 std::uint32_t Execution::active_mask(Site site) {
     LaneState& self = lane();
-    report(FindingKind::kActiveMaskUsed, site.file + site.line, nullptr,
+    report(FindingKind::kActiveMaskUsed, place_of(site), nullptr,
            where(self) + " asks for __activemask() at " + text(site) + ", which says who happens to run");
     return 1U << self.lane_of_warp();
 }
@@ -487,7 +502,7 @@ void Execution::report_deadlock(const BlockState& block) {
             message << " for the block";
         }
     }
-    report(masks_differ ? FindingKind::kDivergentWarpOperation : FindingKind::kDeadlock, last.file + last.line, nullptr,
+    report(masks_differ ? FindingKind::kDivergentWarpOperation : FindingKind::kDeadlock, place_of(last), nullptr,
            message.str());
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <random>
 #include <string>
@@ -48,7 +49,7 @@ struct BlockState {
     std::deque<LaneState*> ready;
     std::size_t at_barrier = 0;
     std::size_t done = 0;
-    std::uint16_t epoch = 0;
+    std::uint32_t epoch = 0;
     SharedMemory shared;
     TrafficCounter traffic;
 };
@@ -108,6 +109,7 @@ class Execution {
     LaneState* lane_ = nullptr;
     std::uint64_t steps_ = 0;
     bool given_up_ = false;
+    std::exception_ptr error_;  ///< of the harness itself within a lane: no memory, say
     LaunchRecord record_;
 };
 

@@ -23,7 +23,7 @@ struct Moment {
     std::uint32_t block = 0;
     std::uint32_t clock = 0;  ///< of the lane: warp operations and fences it has been through
     std::uint16_t lane = 0;
-    std::uint16_t epoch = 0;  ///< of the block: barriers it has been through
+    std::uint32_t epoch = 0;  ///< of the block: barriers it has been through
 };
 
 /// Of other blocks, and of other warps of the own one: all before an epoch, and single lanes up to a clock.
@@ -35,7 +35,7 @@ class Knowledge {
 
   private:
     struct OfBlock {
-        std::uint16_t epoch = 0;
+        std::uint32_t epoch = 0;
         std::vector<std::pair<std::uint16_t, std::uint32_t>> lanes;  ///< lane and its clock, within that epoch
     };
     std::unordered_map<std::uint32_t, OfBlock> blocks_;

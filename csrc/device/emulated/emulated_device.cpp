@@ -153,19 +153,31 @@ Status EmulatedDevice::create_stream(Stream* stream) {
     });
 }
 
-Status EmulatedDevice::destroy_stream(Stream handle) {
+/// What every call that is given a stream begins with.
+template <typename Body>
+Status EmulatedDevice::on_stream(Stream handle, const Body& body) {
     return guarded(kNoMemory, [&]() -> Status {
         const std::lock_guard<std::recursive_mutex> lock(mutex_);
         EmulatedStream* stream = nullptr;
-        Status status = find(handle, &stream);
-        if (!status.ok() || stream == &default_stream_) return status;
+        const Status status = find(handle, &stream);
+        return status.ok() ? body(stream) : status;
+    });
+}
+
+Status EmulatedDevice::destroy_stream(Stream handle) {
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        if (stream == &default_stream_) return Status();
+        if (stream->capture != nullptr) {
+            return Status::invalid_argument("stream is captured; end the capture before it is destroyed");
+        }
         advance(stream, stream->end());
+        const Status error = take_error(stream);
         for (EmulatedEvent* event : events_) {
             if (event->stream == stream) event->stream = nullptr;
         }
         streams_.erase(stream);
         delete stream;
-        return Status();
+        return error;
     });
 }
 
@@ -198,22 +210,16 @@ Status EmulatedDevice::enqueue(EmulatedStream* stream, Work work) {
 }
 
 Status EmulatedDevice::enqueue_kernel(Stream handle, std::function<Status()> kernel) {
-    const std::lock_guard<std::recursive_mutex> lock(mutex_);
-    EmulatedStream* stream = nullptr;
-    Status status = find(handle, &stream);
-    if (!status.ok()) return status;
-    Work work;
-    work.run = std::move(kernel);
-    work.is_kernel = true;
-    return enqueue(stream, std::move(work));
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        Work work;
+        work.run = std::move(kernel);
+        work.is_kernel = true;
+        return enqueue(stream, std::move(work));
+    });
 }
 
 Status EmulatedDevice::synchronize(Stream handle) {
-    return guarded(kNoMemory, [&]() -> Status {
-        const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        EmulatedStream* stream = nullptr;
-        Status status = find(handle, &stream);
-        if (!status.ok()) return status;
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
         if (stream->capture != nullptr) {
             return Status::invalid_argument(
                 "synchronize was called for a stream that is captured; end the capture first");
@@ -243,11 +249,8 @@ Status EmulatedDevice::check_range(const char* call, const void* address, std::s
 }
 
 Status EmulatedDevice::copy(void* to, const void* from, std::size_t bytes, CopyDirection direction, Stream handle) {
-    return guarded(kNoMemory, [&]() -> Status {
-        const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        EmulatedStream* stream = nullptr;
-        Status status = find(handle, &stream);
-        if (status.ok()) status = check_range("copy to", to, bytes, direction != CopyDirection::kToHost);
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        Status status = check_range("copy to", to, bytes, direction != CopyDirection::kToHost);
         if (status.ok()) status = check_range("copy from", from, bytes, direction != CopyDirection::kToDevice);
         if (!status.ok()) return status;
         MemoryPlace place = MemoryPlace::kDevice;
@@ -279,15 +282,12 @@ Status EmulatedDevice::copy(void* to, const void* from, std::size_t bytes, CopyD
 }
 
 Status EmulatedDevice::fill(void* memory, std::uint8_t byte, std::size_t bytes, Stream handle) {
-    return guarded(kNoMemory, [&]() -> Status {
-        const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        EmulatedStream* stream = nullptr;
-        Status status = find(handle, &stream);
-        if (status.ok()) status = check_range("fill", memory, bytes, true);
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        const Status status = check_range("fill", memory, bytes, true);
         if (!status.ok()) return status;
         Work work;
         work.run = [memory, byte, bytes]() -> Status {
-            std::memset(memory, byte, bytes);
+            if (bytes > 0) std::memset(memory, byte, bytes);
             Emulator& emulator = Emulator::instance();
             const std::lock_guard<std::mutex> emulator_lock(emulator.mutex);
             emulator.memory.mark_initialised(memory, bytes);
@@ -298,11 +298,7 @@ Status EmulatedDevice::fill(void* memory, std::uint8_t byte, std::size_t bytes, 
 }
 
 Status EmulatedDevice::call_host(void (*function)(void*), void* argument, Stream handle) {
-    return guarded(kNoMemory, [&]() -> Status {
-        const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        EmulatedStream* stream = nullptr;
-        const Status status = find(handle, &stream);
-        if (!status.ok()) return status;
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
         Work work;
         work.run = [function, argument]() -> Status {
             function(argument);
@@ -331,24 +327,18 @@ Status EmulatedDevice::destroy_event(Event event) {
 }
 
 Status EmulatedDevice::record_event(Event event, Stream handle) {
-    const std::lock_guard<std::recursive_mutex> lock(mutex_);
-    EmulatedStream* stream = nullptr;
-    const Status status = find(handle, &stream);
-    if (!status.ok()) return status;
-    EmulatedEvent* known = static_cast<EmulatedEvent*>(event);
-    if (events_.count(known) == 0) return Status::invalid_argument("event is not one of the emulated device");
-    known->captured_in = stream->capture;
-    known->stream = stream;
-    known->position = stream->end();
-    return Status();
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        EmulatedEvent* known = static_cast<EmulatedEvent*>(event);
+        if (events_.count(known) == 0) return Status::invalid_argument("event is not one of the emulated device");
+        known->captured_in = stream->capture;
+        known->stream = stream;
+        known->position = stream->end();
+        return Status();
+    });
 }
 
 Status EmulatedDevice::wait_event(Event event, Stream handle) {
-    return guarded(kNoMemory, [&]() -> Status {
-        const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        EmulatedStream* stream = nullptr;
-        const Status status = find(handle, &stream);
-        if (!status.ok()) return status;
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
         EmulatedEvent* known = static_cast<EmulatedEvent*>(event);
         if (events_.count(known) == 0) return Status::invalid_argument("event is not one of the emulated device");
         if (known->captured_in != nullptr) {
@@ -386,11 +376,7 @@ Status EmulatedDevice::synchronize_event(Event event) {
 }
 
 Status EmulatedDevice::begin_capture(Stream handle) {
-    return guarded(kNoMemory, [&]() -> Status {
-        const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        EmulatedStream* stream = nullptr;
-        const Status status = find(handle, &stream);
-        if (!status.ok()) return status;
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
         if (stream == &default_stream_) {
             return Status::invalid_argument("the default stream cannot be captured; make a stream");
         }
@@ -403,20 +389,18 @@ Status EmulatedDevice::begin_capture(Stream handle) {
 }
 
 Status EmulatedDevice::end_capture(Stream handle, Graph* graph) {
-    const std::lock_guard<std::recursive_mutex> lock(mutex_);
-    EmulatedStream* stream = nullptr;
-    const Status status = find(handle, &stream);
-    if (!status.ok()) return status;
-    if (stream->capture == nullptr) return Status::invalid_argument("stream is not being captured");
-    EmulatedGraph* made = stream->capture;
-    for (EmulatedStream* other : streams_) {
-        if (other->capture == made) other->capture = nullptr;
-    }
-    for (EmulatedEvent* event : events_) {
-        if (event->captured_in == made) *event = EmulatedEvent();
-    }
-    *graph = made;
-    return Status();
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        if (stream->capture == nullptr) return Status::invalid_argument("stream is not being captured");
+        EmulatedGraph* made = stream->capture;
+        for (EmulatedStream* other : streams_) {
+            if (other->capture == made) other->capture = nullptr;
+        }
+        for (EmulatedEvent* event : events_) {
+            if (event->captured_in == made) *event = EmulatedEvent();
+        }
+        *graph = made;
+        return Status();
+    });
 }
 
 Status EmulatedDevice::destroy_graph(Graph graph) {
@@ -428,11 +412,11 @@ Status EmulatedDevice::destroy_graph(Graph graph) {
 }
 
 Status EmulatedDevice::launch_graph(Graph graph, Stream handle) {
-    return guarded(kNoMemory, [&]() -> Status {
-        const std::lock_guard<std::recursive_mutex> lock(mutex_);
-        EmulatedStream* stream = nullptr;
-        const Status status = find(handle, &stream);
-        if (!status.ok()) return status;
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        if (stream->capture != nullptr) {
+            return Status::invalid_argument(
+                "a graph cannot be put on a stream that is captured; end the capture first");
+        }
         const EmulatedGraph* known = static_cast<EmulatedGraph*>(graph);
         if (graphs_.count(static_cast<EmulatedGraph*>(graph)) == 0) {
             return Status::invalid_argument("graph is not one of the emulated device");

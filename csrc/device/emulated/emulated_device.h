@@ -80,6 +80,8 @@ class EmulatedDevice final : public Device {
   private:
     EmulatedDevice() : Device(DeviceKind::kEmulated, 0) { streams_.insert(&default_stream_); }
     Status find(Stream handle, EmulatedStream** stream);
+    template <typename Body>
+    Status on_stream(Stream handle, const Body& body);
     Status enqueue(EmulatedStream* stream, Work work);
     void advance(EmulatedStream* stream, std::uint64_t position);
     Status take_error(EmulatedStream* stream);
