@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything there is for a GPU, in one report. On a machine without one it runs what can run there, on the emulated
-# device, and says so.
+# What there is for a GPU, in one report. On a machine without one it runs what can run there, on the emulated device, and
+# says so. Not in it yet: times of the ops and of a request on a GPU, and their peers (CV-CUDA, torchvision, TensorRT).
 #
 #   benchmarks/gpu.sh [report.txt]
 set -uo pipefail
@@ -37,14 +37,17 @@ run_all() {
     section "traffic of the kernels, counted on the emulated device" .venv/bin/rfkernels bench kernels
     section "models on the emulated device" .venv/bin/pytest -q tests/tasks/test_on_device.py
     if ((has_gpu)); then
-        section "a build with CUDA" make CUDA=ON .venv/test-tools
-        section "device" build/nvcc/test_cuda_device
-        if command -v compute-sanitizer > /dev/null; then
+        section "a package with CUDA" make CUDA=ON .venv/test-tools
+        section "all tests, with CUDA" .venv/bin/cmake --build build/nvcc
+        for test in preprocess detection masks keypoints connected_components; do
+            program=build/nvcc/test_${test}_device
+            section "$test on the GPU" env RFK_TEST_DEVICE=cuda "$program"
             for tool in memcheck racecheck initcheck synccheck; do
-                section "compute-sanitizer $tool" compute-sanitizer --tool "$tool" build/nvcc/test_cuda_device
+                if command -v compute-sanitizer > /dev/null; then
+                    section "$test under $tool" env RFK_TEST_DEVICE=cuda compute-sanitizer --error-exitcode 1 --tool "$tool" "$program"
+                fi
             done
-        fi
-        section "ops on the CPU, for comparison" .venv/bin/rfkernels bench ops
+        done
     fi
     echo
     echo "$failures sections failed"

@@ -106,7 +106,7 @@ inline std::vector<ImageTarget> targets(std::int64_t count, std::mt19937* random
 /// What a case is made of, on the host and on the device.
 class Bench {
   public:
-    explicit Bench(const Case& given) : tested(given), device(emulated_device()) {
+    explicit Bench(const Case& given) : tested(given), device(tested_device()) {
         CHECK(device->create_stream(&stream).ok());
         std::mt19937 random = random_of(tested);
         images = targets(tested.batch, &random);

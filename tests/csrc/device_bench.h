@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -50,6 +51,27 @@ inline std::shared_ptr<rfkernels::Device> emulated_device() {
     std::shared_ptr<rfkernels::Device> device;
     CHECK(rfkernels::Device::open(rfkernels::DeviceKind::kEmulated, 0, &device).ok());
     return device;
+}
+
+/// Whether kernels are tested on a GPU: where the environment's RFK_TEST_DEVICE is "cuda" (benchmarks/gpu.sh).
+inline bool tests_a_gpu() {
+    const char* wanted = std::getenv("RFK_TEST_DEVICE");
+    return wanted != nullptr && std::strcmp(wanted, "cuda") == 0;
+}
+
+/// The device that kernels are tested on. Schedules say nothing to a GPU.
+inline std::shared_ptr<rfkernels::Device> tested_device() {
+    if (!tests_a_gpu()) return emulated_device();
+    std::shared_ptr<rfkernels::Device> device;
+    const rfkernels::Status status = rfkernels::Device::open(rfkernels::DeviceKind::kCuda, 0, &device);
+    if (!status.ok()) std::fprintf(stderr, "RFK_TEST_DEVICE is cuda: %s\n", status.message());
+    CHECK(status.ok());
+    return device;
+}
+
+/// Whether what kernels move is counted.
+inline bool counts_traffic() {
+    return !tests_a_gpu() && rfkernels::emulation::hooks_are_compiled_in();
 }
 
 /// Ends the test, saying what was found, if anything was.

@@ -14,17 +14,12 @@
 #include <vector>
 
 #include "check.h"
+#include "device_bench.h"
 #include "rfkernels/device.h"
 #include "rfkernels/masks.h"
 #include "rfkernels/preprocess.h"
 
 namespace rfkernels::test {
-
-inline std::shared_ptr<Device> opened_device() {
-    std::shared_ptr<Device> device;
-    CHECK(Device::open(rfkernels::DeviceKind::kEmulated, 0, &device).ok());
-    return device;
-}
 
 /// Memory of a device, of just that size; nothing is written to it before somebody does.
 class DeviceMemory {

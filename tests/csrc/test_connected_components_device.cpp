@@ -130,7 +130,7 @@ void check_labels(const NamedPattern& pattern, const MaskStackSize& size, const 
     emulation::Options& options = emulation::Emulator::instance().options;
     options = schedule.options(seed);
     options.check = is_checked;
-    const auto device = emulated_device();
+    const auto device = tested_device();
     OnDevice given(*device, masks.size(), "masks");
     OnDevice found_labels(*device, masks.size() * 4, "labels");
     OnDevice found_areas(*device, masks.size() * 4, "areas");
@@ -184,7 +184,7 @@ void check_cleaning(const NamedPattern& pattern, const MaskStackSize& size, cons
     }
 
     emulation::Emulator::instance().options = schedule.options(5);
-    const auto device = emulated_device();
+    const auto device = tested_device();
     const std::size_t bytes = given.size() * sizeof(Element);
     OnDevice from(*device, bytes, "logits");
     OnDevice to(*device, in_place ? 1 : bytes, "out");
@@ -314,7 +314,7 @@ void test_traffic() {
         emulator.options.check = false;
         emulator.keep_records = true;
         emulator.records.clear();
-        const auto device = emulated_device();
+        const auto device = tested_device();
         OnDevice from(*device, bytes, "logits");
         OnDevice to(*device, bytes, "out");
         from.upload(logits.data(), bytes, nullptr);
@@ -326,7 +326,7 @@ void test_traffic() {
         CHECK(device->counters().kernel_launches - before.kernel_launches == 1);
         emulator.keep_records = false;
         check_no_findings(measured.pattern);
-        if (!emulation::hooks_are_compiled_in()) return;
+        if (!counts_traffic()) return;
         const emulation::LaunchRecord& record = emulator.records.at(0);
         const emulation::Traffic& traffic = record.traffic;
         const double floor = static_cast<double>(bytes) * (measured.in_place ? 1.0 : 2.0);
@@ -351,7 +351,7 @@ void test_traffic() {
 
 /// A captured call serves what lies in its memory later.
 void test_a_graph() {
-    const auto device = emulated_device();
+    const auto device = tested_device();
     emulation::Emulator::instance().options = kRandom.options(3);
     Stream stream = nullptr;
     CHECK(device->create_stream(&stream).ok());
@@ -393,7 +393,7 @@ void check_refused(const Status& status, const char* said) {
 
 void test_refusals() {
     constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-    const auto device = emulated_device();
+    const auto device = tested_device();
     alignas(16) std::uint8_t mask[64] = {};
     std::int32_t numbers[8] = {};
     float logits[8] = {};

@@ -309,7 +309,7 @@ Boxes random_boxes(std::int64_t count) {
 /// The kernel's answer; `claimed` is how many boxes the device says there are, or -1 where it is not asked.
 Kept suppress_on_device(const Boxes& boxes, std::int32_t claimed, bool has_classes, const SuppressionParams& params,
                         const char* what, std::uint32_t other_flags) {
-    const std::shared_ptr<Device> device = emulated_device();
+    const std::shared_ptr<Device> device = tested_device();
     const std::int64_t count = static_cast<std::int64_t>(boxes.scores.size());
     const std::int64_t room = std::min(count, params.max_detections);
     Kept kept;
@@ -410,7 +410,7 @@ std::uint64_t least_bytes(Bench* bench) {
 }
 
 void test_traffic() {
-    if (!emulation::hooks_are_compiled_in()) return;
+    if (!counts_traffic()) return;
     Emulator& emulator = Emulator::instance();
     for (const DataType dtype : {DataType::kFloat32, DataType::kFloat16}) {
         Case tested;

@@ -229,7 +229,7 @@ void test_awkward_sizes() {
                     tested.params.convention = dimensions == 2 ? BoxConvention::kUltralytics : BoxConvention::kV2;
                     tested.capacity = 33;
                     emulation::Emulator::instance().options = schedule.options(3);
-                    const auto device = emulated_device();
+                    const auto device = tested_device();
                     check_equal(std::string("three levels, ") + schedule.name, run_on_both(*device, tested));
                 }
             }
@@ -241,7 +241,7 @@ void test_awkward_sizes() {
             tested.params.convention = BoxConvention::kUltralytics;
             tested.capacity = capacity;
             emulation::Emulator::instance().options = schedule.options(3);
-            const auto device = emulated_device();
+            const auto device = tested_device();
             check_equal(std::string("other levels, ") + schedule.name, run_on_both(*device, tested));
         }
     }
@@ -258,10 +258,10 @@ void test_full_size() {
         emulator.options.count_traffic = true;
         emulator.keep_records = true;
         emulator.records.clear();
-        const auto device = emulated_device();
+        const auto device = tested_device();
         check_equal("full size", run_on_both(*device, tested));
         emulator.keep_records = false;
-        if (!emulation::hooks_are_compiled_in()) return;
+        if (!counts_traffic()) return;
         const emulation::Traffic& traffic = emulator.records.at(0).traffic;
         const double values = 100.0 * 51.0;
         const double results = 300.0 * 51.0 * 4.0;
@@ -287,7 +287,7 @@ void test_other_descriptors() {
     KeypointParams other = tested.params;
     other.dimensions = 2;
     emulation::Emulator::instance().options = kSchedules[0].options(3);
-    const auto device = emulated_device();
+    const auto device = tested_device();
     Outcome outcome = run_on_both(*device, tested, &other);
     std::fill(outcome.expected.begin(), outcome.expected.end(), 0.0f);
     check_equal("descriptors of other dimensions", outcome);
@@ -295,7 +295,7 @@ void test_other_descriptors() {
 
 /// A captured launch serves other images, thresholds and anchors, whose places it keeps.
 void test_a_graph() {
-    const auto device = emulated_device();
+    const auto device = tested_device();
     emulation::Emulator::instance().options = kSchedules[3].options(3);
     Stream stream = nullptr;
     CHECK(device->create_stream(&stream).ok());
@@ -356,7 +356,7 @@ void check_refused(const Status& status, const char* said) {
 }
 
 void test_refusals() {
-    const auto device = emulated_device();
+    const auto device = tested_device();
     alignas(16) unsigned char descriptors[64] = {};
     const ImageTarget image = target_of(0);
     const auto describe = [&](const KeypointParams& params, const ImageTarget* images, std::int64_t count, void* memory,

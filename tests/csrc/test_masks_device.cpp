@@ -161,7 +161,7 @@ void check_too_small(const Bench& bench, Call call, std::int64_t needed) {
 }
 
 void check_awkward() {
-    const std::shared_ptr<Device> device = opened_device();
+    const std::shared_ptr<Device> device = tested_device();
     std::uint64_t seed = 0;
     for (const Problem& problem : awkward_problems()) {
         const std::vector<Expected> expected = expected_of(problem);
@@ -247,7 +247,7 @@ template <typename Element>
 Drawn<Element> counted(const Bench& bench, Call call, std::int64_t capacity, std::uint64_t launches,
                        std::uint64_t most_bytes) {
     Emulator& emulator = Emulator::instance();
-    const bool has_hooks = rfkernels::emulation::hooks_are_compiled_in();
+    const bool has_hooks = counts_traffic();
     emulator.options = kSchedules[0].options(1);
     emulator.options.count_traffic = has_hooks;
     emulator.keep_records = true;
@@ -268,7 +268,7 @@ Drawn<Element> counted(const Bench& bench, Call call, std::int64_t capacity, std
 }
 
 void check_large() {
-    const std::shared_ptr<Device> device = opened_device();
+    const std::shared_ptr<Device> device = tested_device();
     {
         const Problem problem = large_problem(100, MaskConvention::kV2, 0.2236F);  // 5 % of the picture
         const std::vector<Expected> expected = expected_of(problem);
@@ -298,7 +298,7 @@ void check_large() {
 
 /// More detections than a block has lanes and more tiles than there are blocks: what is done in turns.
 void check_many() {
-    const std::shared_ptr<Device> device = opened_device();
+    const std::shared_ptr<Device> device = tested_device();
     std::mt19937 random(31);
     Problem problem;
     problem.prototype_height = 2;
@@ -325,7 +325,7 @@ void check_many() {
 
 /// A graph holds for other images: only descriptors and counts are exchanged.
 void check_graph() {
-    const std::shared_ptr<Device> device = opened_device();
+    const std::shared_ptr<Device> device = tested_device();
     std::mt19937 random(23);
     Problem problem;
     problem.prototype_height = 16;
@@ -380,7 +380,7 @@ bool says(const Status& status, const char* text) {
 }
 
 void check_wrong_arguments() {
-    const std::shared_ptr<Device> device = opened_device();
+    const std::shared_ptr<Device> device = tested_device();
     std::mt19937 random(29);
     Problem problem;
     problem.prototype_height = 16;
