@@ -10,6 +10,12 @@ import pytest
 from rfkernels import _native
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of the emulated device are left out, saying so, where the build has none."""
+    if item.get_closest_marker("emulated") is not None and not hasattr(_native, "emulation"):
+        pytest.skip("this build has no emulated device")
+
+
 @pytest.fixture(params=_native.supported_instruction_sets())
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each instruction set of the kernels that this machine runs, one after the other."""

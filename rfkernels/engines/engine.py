@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.device import Device, DeviceArray, Stream
+from rfkernels.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,19 @@ class TensorSpecification:
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+
+
+def checked_batch(batch: int | None, fixed: int | None) -> int:
+    """The batch that is meant, of a network that was built for `fixed` images, or for any number where that is None.
+
+    Raises:
+        InvalidArgumentError: the network does not take it.
+    """
+    batch = (fixed or 1) if batch is None else batch
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1 or (fixed is not None and batch != fixed):
+        wanted = f"{fixed}, which the network was built for" if fixed is not None else "1 or more"
+        raise InvalidArgumentError(f"batch is {batch!r}; give {wanted}")
+    return batch
 
 
 class Session(Protocol):

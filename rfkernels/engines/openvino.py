@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rfkernels.engines.engine import TensorSpecification
+from rfkernels.engines.engine import TensorSpecification, checked_batch
 from rfkernels.engines.openvino_model import PLANAR_RANK, arrange_ports, prefer_blocks_of_channels
 from rfkernels.engines.openvino_sparse import SparseBranch, SparseSession, branches_network, cut_branches
 from rfkernels.engines.silent_openvino import openvino
@@ -190,12 +190,8 @@ class OpenVINOEngine:
         core = openvino.Core()
         self.precision = choose_precision(core, options.precision)
         self.threads = options.threads or _available_cores()
-        settings = compile_settings(self.precision, options)
-        cache_directory = _prepare_cache_directory(options.cache_directory)
-        if cache_directory is not None:
-            settings["CACHE_DIR"] = str(cache_directory)
         try:
-            with _alone_in(cache_directory):
+            with compiler_settings(self.precision, options) as settings:
                 self._network = _compile(core, model, settings, self.precision, options)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not compile {Path(model).name}: {first_line(error)}") from error
@@ -239,10 +235,7 @@ class OpenVINOEngine:
         Those of the batch sizes used last are kept; a session holds all memory of a run.
         """
         fixed = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
-        batch = (fixed or 1) if batch is None else batch
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1 or (fixed is not None and batch != fixed):
-            wanted = f"{fixed}, which the network was built for" if fixed is not None else "1 or more"
-            raise InvalidArgumentError(f"batch is {batch!r}; give {wanted}")
+        batch = checked_batch(batch, fixed)
         with self._lock:
             idle = self._idle.get(batch)
             session = idle.pop() if idle else None
@@ -259,9 +252,14 @@ class OpenVINOEngine:
                     self._idle.popitem(last=False)
 
 
-def compile_settings(precision: str, options: OpenVINOOptions) -> dict[str, Any]:
-    """What OpenVINO is told for the lowest latency of one request."""
-    return {
+@contextmanager
+def compiler_settings(precision: str, options: OpenVINOOptions) -> Iterator[dict[str, Any]]:
+    """What OpenVINO is told for the lowest latency of one request, and its cache to itself while the block lasts.
+
+    Raises:
+        EngineError: there can be no such cache.
+    """
+    settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _PRECISION_NAMES[precision],
         "INFERENCE_NUM_THREADS": options.threads or _available_cores(),
@@ -269,6 +267,11 @@ def compile_settings(precision: str, options: OpenVINOOptions) -> dict[str, Any]
         # the two are equal.
         "ENABLE_CPU_PINNING": False,
     }
+    cache_directory = _prepare_cache_directory(options.cache_directory)
+    if cache_directory is not None:
+        settings["CACHE_DIR"] = str(cache_directory)
+    with _alone_in(cache_directory):
+        yield settings
 
 
 def _compile(

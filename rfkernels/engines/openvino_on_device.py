@@ -10,8 +10,8 @@ import numpy as np
 
 from rfkernels import _native
 from rfkernels.device import Device, DeviceArray, Stream, host_call
-from rfkernels.engines.engine import TensorSpecification
-from rfkernels.engines.openvino import OpenVINOOptions, choose_precision, compile_settings, first_line
+from rfkernels.engines.engine import TensorSpecification, checked_batch
+from rfkernels.engines.openvino import OpenVINOOptions, choose_precision, compiler_settings, first_line
 from rfkernels.engines.silent_openvino import openvino
 from rfkernels.errors import EngineError, InvalidArgumentError
 
@@ -24,7 +24,7 @@ class EmulatedEngine:
     Args:
         model: an ONNX file.
         device: the emulated device.
-        options: precision, threads, cache; the rest is not looked at.
+        options: precision, threads, cache. Inputs and outputs are float32 and all computed, whatever it says of them.
 
     Raises:
         EngineError: the file cannot be read or compiled, or the CPU lacks the precision that was asked for.
@@ -39,8 +39,8 @@ class EmulatedEngine:
         self.device = device
         self._precision = choose_precision(core, options.precision)
         try:
-            network = core.read_model(str(model))
-            self._compiled = core.compile_model(network, "CPU", compile_settings(self._precision, options))
+            with compiler_settings(self._precision, options) as settings:
+                self._compiled = core.compile_model(core.read_model(str(model)), "CPU", settings)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not compile {Path(model).name}: {first_line(error)}") from error
         self.inputs = tuple(map(_specification, self._compiled.inputs))
@@ -60,12 +60,7 @@ class EmulatedEngine:
 
     def create_session(self, batch: int | None = None) -> EmulatedSession:
         """Memory for a batch of images. See `rfkernels.engines.DeviceEngine`."""
-        fixed = self.inputs[0].shape[0]
-        batch = (fixed or 1) if batch is None else batch
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1 or (fixed is not None and batch != fixed):
-            wanted = f"{fixed}, which the network was built for" if fixed is not None else "1 or more"
-            raise InvalidArgumentError(f"batch is {batch!r}; give {wanted}")
-        return EmulatedSession(self._compiled, self.device, batch)
+        return EmulatedSession(self._compiled, self.device, checked_batch(batch, self.inputs[0].shape[0]))
 
 
 class EmulatedSession:

@@ -110,8 +110,8 @@ def import_runtime(name: str) -> ModuleType:
             raise UnavailableError(f"{name} is not installed; pip install {package}") from error
         # The bindings come without the libraries where NVIDIA's own package index was not asked.
         raise UnavailableError(
-            f"{name} is installed and cannot be imported: {_shortened(str(error))}; install its libraries "
-            f"(pip install {package} --extra-index-url https://pypi.nvidia.com)"
+            f"{name} is installed and cannot be imported: {_shortened(str(error))}; install its libraries, which come "
+            f"with NVIDIA's {package} and not with PyPI's where pip did not ask NVIDIA's package index"
         ) from error
 
 

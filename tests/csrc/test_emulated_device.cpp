@@ -49,9 +49,9 @@ struct Call {
 };
 
 void test_work_waits_until_somebody_does() {
-    const Desk desk;
     Calls calls;
     Call one{&calls, 1};
+    const Desk desk;
     CHECK(desk.device->call_host(&Call::run, &one, desk.stream).ok());
     CHECK(calls.numbers.empty());
     CHECK(desk.device->synchronize(desk.stream).ok());
@@ -60,6 +60,12 @@ void test_work_waits_until_somebody_does() {
     CHECK(desk.device->call_host(&Call::run, &one, desk.stream).ok());
     CHECK(calls.numbers.size() == 2);
     emulated::EmulatedDevice::instance().set_eager(false);
+    {
+        const Desk short_lived;
+        CHECK(short_lived.device->call_host(&Call::run, &one, short_lived.stream).ok());
+        CHECK(calls.numbers.size() == 2);
+    }
+    CHECK(calls.numbers.size() == 3);
 }
 
 void test_copies_read_when_they_run() {
@@ -76,15 +82,16 @@ void test_copies_read_when_they_run() {
 }
 
 void test_events_order_streams() {
+    Calls calls;
+    Call one{&calls, 1};
+    Call two{&calls, 2};
+    Call three{&calls, 3};
+    // A stream does its work at the latest when it goes: what it calls is declared before it.
     const Desk desk;
     Stream other = nullptr;
     Event event = nullptr;
     CHECK(desk.device->create_stream(&other).ok());
     CHECK(desk.device->create_event(&event).ok());
-    Calls calls;
-    Call one{&calls, 1};
-    Call two{&calls, 2};
-    Call three{&calls, 3};
     CHECK(desk.device->call_host(&Call::run, &one, desk.stream).ok());
     CHECK(desk.device->record_event(event, desk.stream).ok());
     CHECK(desk.device->call_host(&Call::run, &three, desk.stream).ok());
@@ -102,6 +109,9 @@ void test_events_order_streams() {
 }
 
 void test_a_graph_does_its_work_again() {
+    Calls calls;
+    Call one{&calls, 1};
+    Call two{&calls, 2};
     const Desk desk;
     Stream other = nullptr;
     Event fork = nullptr;
@@ -110,9 +120,6 @@ void test_a_graph_does_its_work_again() {
     CHECK(desk.device->create_event(&fork).ok());
     CHECK(desk.device->create_event(&join).ok());
     OnDevice memory(*desk.device, kBytes, "memory");
-    Calls calls;
-    Call one{&calls, 1};
-    Call two{&calls, 2};
     CHECK(desk.device->begin_capture(desk.stream).ok());
     CHECK(!desk.device->begin_capture(desk.stream).ok());
     CHECK(desk.device->copy(memory.get(), desk.pinned, kBytes, CopyDirection::kToDevice, desk.stream).ok());

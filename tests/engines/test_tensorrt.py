@@ -19,6 +19,8 @@ from rfkernels.engines import DeviceEngine, DeviceSession, TensorRTEngine, Tenso
 from rfkernels.errors import EngineError, InvalidArgumentError, UnavailableError
 from rfkernels.reference.bfloat16 import from_bfloat16, to_bfloat16
 
+pytestmark = pytest.mark.emulated
+
 TWO_PROFILES = [{"x": [(1, 3, 4, 5)] * 3}, {"x": [(1, 3, 4, 5), (8, 3, 4, 5), (16, 3, 4, 5)]}]
 
 

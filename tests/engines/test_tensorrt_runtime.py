@@ -12,6 +12,8 @@ from rfkernels.engines import TensorRTEngine
 from rfkernels.engines.tensorrt_runtime import import_runtime, read_plan, runtime_name_of
 from rfkernels.errors import EngineError, InvalidArgumentError, UnavailableError
 
+pytestmark = pytest.mark.emulated
+
 
 @pytest.mark.parametrize(
     "plan",

@@ -10,6 +10,8 @@ from tensorrt_stand_in import RuleViolationError, StandIn, make_plan
 
 from rfkernels.device import Device, DeviceArray, open_device
 
+pytestmark = pytest.mark.emulated
+
 SHAPE = (2, 3, 4, 5)
 
 

@@ -40,8 +40,6 @@ def loaded_modules_are_no_garbage() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_memory_left() -> Iterator[None]:
     """Every test gives back what it took."""
-    if not hasattr(_native, "emulation"):
-        pytest.skip("this build has no emulated device")
     gc.collect()
     before = _native.emulation.live_allocations()
     yield

@@ -13,6 +13,8 @@ from rfkernels import _native
 from rfkernels.device import DeviceArray
 from rfkernels.errors import InvalidArgumentError
 
+pytestmark = pytest.mark.emulated
+
 DLPACK_1 = (1, 0)
 
 

@@ -10,6 +10,8 @@ from taking import pixels, refused, take
 from rfkernels import _native
 from rfkernels.errors import InvalidArgumentError
 
+pytestmark = pytest.mark.emulated
+
 READ_ONLY = 1
 
 

@@ -13,6 +13,8 @@ from taking import pixels, refused, take
 from rfkernels.device import Stream
 from rfkernels.errors import InvalidArgumentError
 
+pytestmark = pytest.mark.emulated
+
 # Streams
 
 

@@ -16,6 +16,8 @@ from rfkernels.engines import TensorRTEngine
 from rfkernels.engines.tensorrt_runtime import import_runtime, log_of, read_plan, runtime_name_of
 from rfkernels.errors import EngineError, RfkernelsError
 
+pytestmark = pytest.mark.emulated
+
 _LOADING = """
 import sys, types
 from rfkernels.device import open_device

@@ -15,6 +15,8 @@ from rfkernels.errors import ModelFileError
 from rfkernels.model_metadata import ModelMetadata, read_model_metadata
 from rfkernels.tasks.network_check import check_device_network
 
+pytestmark = pytest.mark.emulated
+
 
 @pytest.fixture
 def runtime() -> Iterator[StandIn]:

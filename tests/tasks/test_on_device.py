@@ -22,7 +22,7 @@ from rfkernels.tasks.loading import MODELS
 
 # Absent where the build has no CUDA headers; CONTRIBUTING.md says so.
 emulation: Any = getattr(_native, "emulation", None)
-pytestmark = pytest.mark.skipif(not hasattr(emulation, "configure"), reason="this build has no emulated device")
+pytestmark = pytest.mark.emulated
 
 TASKS = ("detect", "segment", "pose", "classify")
 SCHEDULES = {
@@ -216,3 +216,8 @@ def test_requests_from_several_threads(model_paths):
         actual = [without_ids(response) for response in pool.map(emulated.infer, pictures)]
     assert actual == expected
     check_nothing_was_found()
+
+
+def test_the_compiled_network_is_kept_where_it_is_asked_for(model_paths, tmp_path):
+    rfkernels.load(model_paths["detect"], device="emulated", cache_directory=tmp_path / "kept")
+    assert [file for file in (tmp_path / "kept").iterdir() if file.name != "lock"]
