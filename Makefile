@@ -104,13 +104,14 @@ test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
 	$(call native_tests,plain,-DRFKERNELS_VARIANTS=OFF -DRFKERNELS_EMULATION_HOOKS=OFF,$(EMULATED_TESTS))
 
 # The kernels for GPUs: nothing of it runs here but what says that there is no GPU.
-nvcc: $(VENV)/made $(NATIVE_SOURCES) $(TEST_SOURCES)
+nvcc: $(VENV)/package $(NATIVE_SOURCES) $(TEST_SOURCES)
 	@mkdir -p build
 	@$(VENV)/bin/cmake -S . -B build/nvcc -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
 	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=ON -DRFKERNELS_VARIANTS=OFF > build/nvcc.log 2>&1 || { cat build/nvcc.log; exit 1; }
 	@$(VENV)/bin/cmake --build build/nvcc --target rfkernels_cuda test_cuda_device > build/nvcc-build.log || { cat build/nvcc-build.log; exit 1; }
 	@build/nvcc/test_cuda_device
 	@$(VENV)/bin/python benchmarks/kernel_resources.py build/nvcc-build.log
+	@$(VENV)/bin/rfkernels bench kernels --ptxas build/nvcc-build.log
 
 test-python: $(VENV)/test-tools
 	$(VENV)/bin/pytest --ignore=tests/parity --ignore=tests/fuzz

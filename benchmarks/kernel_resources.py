@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 _COMPILING = re.compile(r"Compiling entry function '(?P<name>\w+)' for 'sm_(?P<architecture>\d+)'")
 _STACK = re.compile(
@@ -35,6 +37,78 @@ class Resources(NamedTuple):
     shared_bytes: int
     stack_bytes: int
     spilled_bytes: int
+
+
+class Launched(Protocol):
+    """A launch, as `kernel_cases.Launch` is one."""
+
+    @property
+    def kernel(self) -> str:
+        """Its name, and its variant's behind it."""
+
+    @property
+    def lanes(self) -> int:
+        """Of a block."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """Of a block."""
+
+
+@dataclass(frozen=True)
+class KernelOccupancy:
+    """How much of a multiprocessor a kernel fills, by CUDA's own calculator.
+
+    Attributes:
+        kernel: its name.
+        lanes: of a block; the most that was launched.
+        registers, shared_bytes: the most that a variant takes on any architecture, and of a launch.
+        warps: at a time, by architecture, of the variant that takes most; 90 is sm_90.
+        most_warps: that there is room for.
+    """
+
+    kernel: str
+    lanes: int
+    registers: int
+    shared_bytes: int
+    warps: dict[int, int]
+    most_warps: dict[int, int]
+
+
+def occupancies(resources: Sequence[Resources], launches: Iterable[Launched]) -> list[KernelOccupancy]:
+    """Of each kernel that was launched and compiled, by name."""
+    # CUDA's calculator is in the package; the rest of this file runs without it.
+    from rfkernels import _native
+
+    lanes: dict[str, int] = {}
+    shared: dict[str, int] = {}
+    names = {entry.kernel for entry in resources}
+    for launch in launches:
+        # preprocess_bilinear and draw_tiles<...> are variants.
+        fitting = [name for name in names if launch.kernel.startswith(name)]
+        if fitting:
+            name = max(fitting, key=len)
+            lanes[name] = max(lanes.get(name, 0), launch.lanes)
+            shared[name] = max(shared.get(name, 0), launch.shared_bytes)
+    found = []
+    for name in sorted(lanes):
+        warps, most_warps = {}, {}
+        variants = [entry for entry in resources if entry.kernel == name]
+        for architecture in sorted({entry.architecture for entry in variants}):
+            _, warps[architecture], most_warps[architecture] = min(
+                _native.emulation.occupancy(
+                    architecture,
+                    lanes=lanes[name],
+                    registers=entry.registers,
+                    shared_bytes=max(entry.shared_bytes, shared[name]),
+                )
+                for entry in variants
+                if entry.architecture == architecture
+            )
+        registers = max(entry.registers for entry in variants)
+        shared_bytes = max([shared[name], *(entry.shared_bytes for entry in variants)])
+        found.append(KernelOccupancy(name, lanes[name], registers, shared_bytes, warps, most_warps))
+    return found
 
 
 def read_resources(log: str) -> list[Resources]:

@@ -9,6 +9,7 @@
 
 #include "device/emulated/emulated_device.h"
 #include "emulation/emulation.h"
+#include "emulation/occupancy.h"
 
 namespace rfkernels::bindings {
 namespace {
@@ -126,6 +127,20 @@ void bind_emulation(py::module_& parent) {
             emulator.memory.mark_initialised(reinterpret_cast<const void*>(address), bytes);
         },
         py::arg("address"), py::arg("bytes"), "Says that a library has written device memory.");
+    module.def(
+        "occupancy",
+        [](int architecture, int lanes, int registers, std::size_t shared_bytes) {
+            emulation::Occupancy occupancy;
+            if (!emulation::occupancy_of(architecture, {registers, lanes, shared_bytes}, &occupancy)) {
+                throw py::value_error("no kernel with " + std::to_string(lanes) + " lanes in a block, " +
+                                      std::to_string(registers) + " registers and " + std::to_string(shared_bytes) +
+                                      " bytes of shared memory runs on sm_" + std::to_string(architecture) +
+                                      "; give one of the architectures that kernels are built for");
+            }
+            return py::make_tuple(occupancy.blocks, occupancy.warps, occupancy.most_warps);
+        },
+        py::arg("architecture"), py::kw_only(), py::arg("lanes"), py::arg("registers"), py::arg("shared_bytes"),
+        "(blocks, warps, warps that there is room for) of a kernel on a multiprocessor at a time.");
     module.def(
         "live_allocations",
         [] {

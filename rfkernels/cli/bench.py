@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--imgsz", type=int, default=640, help="pipeline: side of the network's input (default: 640)")
     parser.add_argument(
+        "--ptxas", type=Path, metavar="LOG", help="kernels: what nvcc said of them; adds how full they make a GPU"
+    )
+    parser.add_argument(
         "--model", type=Path, metavar="MODEL", help="pipeline: a model of yours; no peers are timed then"
     )
 
@@ -57,6 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], None]) -> str:
+    if arguments.ptxas is not None and arguments.what != "kernels":
+        raise InvalidArgumentError(f"--ptxas is {arguments.ptxas}, which `bench kernels` alone takes; leave it out")
     if arguments.what == "ops":
         from rfkernels.benchmarks.ops import run_all
 
@@ -64,7 +69,7 @@ def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], No
     if arguments.what == "kernels":
         from rfkernels.benchmarks.kernels import run_kernels
 
-        return run_kernels(as_json=arguments.json, on_progress=on_progress)
+        return run_kernels(as_json=arguments.json, ptxas_log=arguments.ptxas, on_progress=on_progress)
     if arguments.model is not None and arguments.task is not None:
         raise InvalidArgumentError(f"--task is {arguments.task}, and --model is of one task already; give one of them")
     from rfkernels.benchmarks.pipeline import run_pipeline
