@@ -1,9 +1,9 @@
-"""What `rfkernels bench kernels` runs: each CUDA kernel on the emulated device, on inputs of real sizes."""
+"""What `rfkernels bench kernels` counts and `rfkernels bench gpu` times: ops on a device, with inputs of real sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,34 +87,58 @@ class KernelRow:
 
 
 @dataclass(frozen=True)
-class _Budget:
+class Budget:
+    """What a case may move.
+
+    Attributes:
+        floor: the least that must move, in bytes; None where that depends on the data.
+        share_of_floor: the most, in units of it.
+        most_bytes, most_host_bytes: the most, in bytes, and what of it may go to the host.
+        host_memory: memory of the host that kernels write, by what it is for.
+    """
+
     floor: int | None = None
     share_of_floor: float | None = None
     most_bytes: int | None = None
     most_host_bytes: int | None = None
-    # Memory of the host that kernels write, by what it is for.
-    host_memory: Sequence[str] = field(default=())
+    host_memory: Sequence[str] = ()
 
 
-def cases() -> list[Callable[[Device, Stream], list[KernelRow]]]:
-    """All of them, to be called one after the other."""
-    return [_letterbox, _detection_640, _detection_1280, _masks, _keypoints, _requests]
+@dataclass(frozen=True)
+class KernelCase:
+    """An op with its arguments on a device.
+
+    Attributes:
+        name: what it is.
+        enqueue: puts the op's launches on a stream. All that they need is there, and what they wrote may be anything.
+        budget: of the bytes moved.
+    """
+
+    name: str
+    enqueue: Callable[[Stream], object]
+    budget: Budget = Budget()
 
 
-def _counted(case: str, stream: Stream, enqueue: Callable[[], object], budget: _Budget = _Budget()) -> KernelRow:
+# Each makes one: on a device, with a stream to make it ready on, of random numbers that a seed gives.
+CaseMaker = Callable[[Device, Stream, int], KernelCase]
+
+
+def count(case: KernelCase, stream: Stream) -> KernelRow:
+    """Run a case on the emulated device and count what it moves."""
     _native.emulation.configure(check=False, count_traffic=True)
     _native.emulation.take_records()
     try:
-        enqueue()
+        case.enqueue(stream)
         stream.synchronize()
         records = _native.emulation.take_records()
     finally:
         _native.emulation.configure()
+    budget = case.budget
     most_bytes = budget.most_bytes
     if budget.floor is not None and budget.share_of_floor is not None:
         most_bytes = int(budget.floor * budget.share_of_floor)
     return KernelRow(
-        case=case,
+        case=case.name,
         launches=tuple(
             Launch(record["kernel"], int(np.prod(record["block"])), record["shared_bytes"]) for record in records
         ),
@@ -129,36 +153,23 @@ def _counted(case: str, stream: Stream, enqueue: Callable[[], object], budget: _
     )
 
 
-def _letterbox(device: Device, stream: Stream) -> list[KernelRow]:
-    rows = []
-    pixels = np.random.default_rng(0).integers(0, 256, (*_PICTURE, 3), dtype=np.uint8)
+def _letterbox(device: Device, stream: Stream, seed: int, *, dtype: str) -> KernelCase:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*_PICTURE, 3), dtype=np.uint8)
     image = device.upload(pixels, stream, purpose="image")
-    placement = ops.plan_placement(*_PICTURE, size=(640, 640))
-    for dtype, size in (("float16", 2), ("float32", 4)):
-        canvas = device.empty((1, 3, 640, 640), dtype, purpose="canvas")
-        parameters = ParameterBlock(device, 1 << 12)
-        drawing = PreprocessOnDevice(canvas, parameters)
-        drawing.describe([image.view()], [placement])
-        parameters.upload(stream)
-        stream.synchronize()
-        # Scale 3 has one source row for each resized one.
-        floor = 360 * 1920 * 3 + 3 * 640 * 640 * size
-        enqueue = partial(drawing.enqueue, stream)
-        rows.append(_counted(f"letterbox 1080p -> 640 {dtype}", stream, enqueue, _Budget(floor, 1.1)))
-    return rows
+    canvas = device.empty((1, 3, 640, 640), dtype, purpose="canvas")
+    parameters = ParameterBlock(device, 1 << 12)
+    drawing = PreprocessOnDevice(canvas, parameters)
+    drawing.describe([image.view()], [ops.plan_placement(*_PICTURE, size=(640, 640))])
+    parameters.upload(stream)
+    stream.synchronize()
+    # Scale 3 has one source row for each resized one.
+    budget = Budget(360 * 1920 * 3 + canvas.nbytes, 1.1)
+    return KernelCase(f"letterbox 1080p -> 640 {dtype}", _keeping(drawing.enqueue, image), budget)
 
 
-def _detection_640(device: Device, stream: Stream) -> list[KernelRow]:
-    return [_detection(device, stream, 640)]
-
-
-def _detection_1280(device: Device, stream: Stream) -> list[KernelRow]:
-    return [_detection(device, stream, 1280)]
-
-
-def _detection(device: Device, stream: Stream, side: int) -> KernelRow:
+def _detection(device: Device, stream: Stream, seed: int, *, side: int) -> KernelCase:
     """Some 150 candidates of 80 classes, float32."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     heads, anchors, candidates = [], 0, 0
     for stride in _STRIDES:
         cells = side // stride
@@ -179,14 +190,13 @@ def _detection(device: Device, stream: Stream, side: int) -> KernelRow:
         parameters=parameters,
         stream=stream,
     )
-    placement = ops.plan_placement(*_PICTURE, size=(side, side))
-    detection.describe([placement], [_PICTURE])
+    detection.describe([ops.plan_placement(*_PICTURE, size=(side, side))], [_PICTURE])
     parameters.upload(stream)
     stream.synchronize()
     # Every logit; of each candidate the sector of every bin, which lie far apart.
-    floor = 4 * _CLASSES * anchors + _SECTOR_BYTES * _BINS * candidates
-    enqueue = partial(detection.enqueue_from_heads, heads, _STRIDES, stream)
-    return _counted(f"detection 80 x {anchors} float32", stream, enqueue, _Budget(floor, 1.1))
+    budget = Budget(4 * _CLASSES * anchors + _SECTOR_BYTES * _BINS * candidates, 1.1)
+    enqueue = partial(detection.enqueue_from_heads, heads, _STRIDES)
+    return KernelCase(f"detection 80 x {anchors} float32", enqueue, budget)
 
 
 @dataclass(frozen=True)
@@ -201,9 +211,8 @@ class _Found:
 _DETECTIONS = 100
 
 
-def _found(device: Device, stream: Stream) -> _Found:
+def _found(device: Device, stream: Stream, random: np.random.Generator) -> _Found:
     """Objects that cover a twentieth of the picture on average."""
-    random = np.random.default_rng(3)
     anchors = np.zeros((1, 300), np.int32)
     anchors[0, :_DETECTIONS] = np.sort(random.choice(8400, _DETECTIONS, replace=False))
     sides = 0.22 * np.array([640.0, 360.0]) * random.uniform(0.5, 1.5, (_DETECTIONS, 2))
@@ -224,10 +233,9 @@ def _smooth_prototypes() -> NDArray[np.float16]:
     return np.asarray(waves[None], np.float16)
 
 
-def _masks(device: Device, stream: Stream) -> list[KernelRow]:
-    rows = []
-    random = np.random.default_rng(4)
-    found = _found(device, stream)
+def _masks(device: Device, stream: Stream, seed: int, *, form: Literal["bits", "runs"]) -> KernelCase:
+    random = np.random.default_rng(seed)
+    found = _found(device, stream, random)
     prototypes = device.upload(_smooth_prototypes(), stream, purpose="prototypes")
     levels = []
     for stride in _STRIDES:
@@ -238,28 +246,25 @@ def _masks(device: Device, stream: Stream) -> list[KernelRow]:
     grid = ops.plan_mask_grid(
         placement, image_size=_PICTURE, network_size=(640, 640), prototype_size=(160, 160), convention="v2"
     )
-    forms: tuple[Literal["bits", "runs"], ...] = ("bits", "runs")
-    for form in forms:
-        parameters = ParameterBlock(device, 1 << 18)
-        masks = MasksOnDevice(
-            prototypes, max_detections=300, form=form, most_grid=_PICTURE, arena_bytes=16 << 20, parameters=parameters
-        )
-        masks.describe([grid])
-        parameters.upload(stream)
-        stream.synchronize()
-        budget = _Budget(
-            most_bytes=4_000_000,
-            most_host_bytes=2_000_000,
-            host_memory=("summary of masks", "records of masks", "arena of masks"),
-        )
-        enqueue = partial(masks.enqueue, levels, found.anchor_indices, found.boxes, found.counts, stream)
-        rows.append(_counted(f"masks, {_DETECTIONS} at 1080p, {form}", stream, enqueue, budget))
-    return rows
+    parameters = ParameterBlock(device, 1 << 18)
+    masks = MasksOnDevice(
+        prototypes, max_detections=300, form=form, most_grid=_PICTURE, arena_bytes=16 << 20, parameters=parameters
+    )
+    masks.describe([grid])
+    parameters.upload(stream)
+    stream.synchronize()
+    budget = Budget(
+        most_bytes=4_000_000,
+        most_host_bytes=2_000_000,
+        host_memory=("summary of masks", "records of masks", "arena of masks"),
+    )
+    enqueue = partial(masks.enqueue, levels, found.anchor_indices, found.boxes, found.counts)
+    return KernelCase(f"masks, {_DETECTIONS} at 1080p, {form}", enqueue, budget)
 
 
-def _keypoints(device: Device, stream: Stream) -> list[KernelRow]:
-    random = np.random.default_rng(5)
-    found = _found(device, stream)
+def _keypoints(device: Device, stream: Stream, seed: int) -> KernelCase:
+    random = np.random.default_rng(seed)
+    found = _found(device, stream, random)
     heads = [
         device.upload(random.normal(size=(1, 51, 640 // stride, 640 // stride)).astype(np.float16), stream)
         for stride in _STRIDES
@@ -270,11 +275,10 @@ def _keypoints(device: Device, stream: Stream) -> list[KernelRow]:
     )
     keypoints.describe([ops.plan_placement(*_PICTURE, size=(640, 640))], [_PICTURE])
     parameters.upload(stream)
-    stream.synchronize()
     floor = _sectors_of_anchors(found.anchor_indices.numpy(stream)[0, :_DETECTIONS], 51) * _SECTOR_BYTES
     floor += 300 * 51 * 4  # the points, zeros where there is no detection
-    enqueue = partial(keypoints.enqueue, heads, _STRIDES, found.anchor_indices, found.counts, stream)
-    return [_counted(f"keypoints, {_DETECTIONS} of 17, float16", stream, enqueue, _Budget(floor, 1.1))]
+    enqueue = partial(keypoints.enqueue, heads, _STRIDES, found.anchor_indices, found.counts)
+    return KernelCase(f"keypoints, {_DETECTIONS} of 17, float16", enqueue, Budget(floor, 1.1))
 
 
 def _sectors_of_anchors(anchors: NDArray[np.int32], planes: int) -> int:
@@ -288,21 +292,46 @@ def _sectors_of_anchors(anchors: NDArray[np.int32], planes: int) -> int:
     return planes * count
 
 
-def _requests(device: Device, stream: Stream) -> list[KernelRow]:
-    """Whole requests but for the network: 1080p picture, 320 x 320 network of random weights."""
-    rows = []
+CASES: Sequence[CaseMaker] = (
+    partial(_letterbox, dtype="float16"),
+    partial(_letterbox, dtype="float32"),
+    partial(_detection, side=640),
+    partial(_detection, side=1280),
+    partial(_masks, form="bits"),
+    partial(_masks, form="runs"),
+    _keypoints,
+)
+
+
+def _keeping(enqueue: Callable[[Stream], object], *arguments: object) -> Callable[[Stream], object]:
+    """A function that keeps what its launches read."""
+
+    def keeping(stream: Stream, _kept: tuple[object, ...] = arguments) -> object:
+        return enqueue(stream)
+
+    return keeping
+
+
+def request(
+    device: Device, task: Literal["detect", "segment", "pose"]
+) -> tuple[KernelCase, Callable[[], Mapping[str, int]]]:
+    """A whole request but for the network: 1080p picture, 320 x 320 network of random weights.
+
+    Returns:
+        The case, and a function that says what the device was asked for since then.
+    """
     picture = np.random.default_rng(2).integers(0, 256, (*_PICTURE, 3), dtype=np.uint8)
     names = [f"class {index}" for index in range(_CLASSES)]
-    for task in ("detect", "segment", "pose"):
-        with TemporaryDirectory() as folder:
-            _, path = make_random_model(Path(folder), "n", names, (320, 320), picture, task=task, wanted_detections=100)
-            engine = EmulatedEngine(path, device, OpenVINOOptions(precision="fp32", cache_directory=False))
-            model: Any = MODELS[read_model_metadata(path).task](engine, read_model_metadata(path))
-            image = load_image(picture)
-            model.detect_images([image])
-            before = device.counters()
-            rows.append(_counted(f"request: {task}, 320", stream, partial(model.detect_images, [image])))
-            spent = {name: value - before[name] for name, value in device.counters().items()}
-            # The second wait is the one that this benchmark counts after.
-            assert (spent["graph_launches"], spent["synchronizations"]) == (1, 2)
-    return rows
+    with TemporaryDirectory() as folder:
+        _, path = make_random_model(Path(folder), "n", names, (320, 320), picture, task=task, wanted_detections=100)
+        engine = EmulatedEngine(path, device, OpenVINOOptions(precision="fp32", cache_directory=False))
+        metadata = read_model_metadata(path)
+    model: Any = MODELS[metadata.task](engine, metadata)
+    image = load_image(picture)
+    model.detect_images([image])
+    before = device.counters()
+
+    def spent() -> Mapping[str, int]:
+        return {name: value - before[name] for name, value in device.counters().items()}
+
+    return KernelCase(f"request: {task}, 320", lambda _stream: model.detect_images([image])), spent

@@ -11,13 +11,16 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
-from rfkernels.benchmarks.kernel_cases import KernelRow, cases
+from rfkernels.benchmarks.kernel_cases import CASES, KernelRow, count, request
 from rfkernels.benchmarks.kernel_resources import KernelOccupancy, Resources, occupancies, read_resources
 
 from rfkernels import _native
 from rfkernels.device import open_device
 from rfkernels.errors import InvalidArgumentError, UnavailableError
+
+_REQUESTS: tuple[Literal["detect", "segment", "pose"], ...] = ("detect", "segment", "pose")
 
 
 def run_kernels(
@@ -57,11 +60,20 @@ def measure(on_progress: Callable[[int, int], None] | None = None) -> list[Kerne
             "this build of rfkernels has no emulated device that counts; build it with CUDA's headers"
         )
     device = open_device("emulated")
-    rows = []
-    for done, case in enumerate(all_cases := cases()):
+    rows: list[KernelRow] = []
+    total = len(CASES) + len(_REQUESTS)
+    for maker in CASES:
         if on_progress is not None:
-            on_progress(done, len(all_cases))
-        rows += case(device, device.stream())
+            on_progress(len(rows), total)
+        stream = device.stream()
+        rows.append(count(maker(device, stream, len(rows)), stream))
+    for task in _REQUESTS:
+        if on_progress is not None:
+            on_progress(len(rows), total)
+        case, spent = request(device, task)
+        rows.append(count(case, device.stream()))
+        # The second wait is the one that counting takes.
+        assert (spent()["graph_launches"], spent()["synchronizations"]) == (1, 2)
     return rows
 
 

@@ -430,7 +430,7 @@ class ParameterBlock:
                 f"a parameter block of {len(self.host)} bytes has {len(self.host) - begin} left; {size} were asked for"
             )
         self._used = -(-(begin + size) // self._ALIGNMENT) * self._ALIGNMENT
-        return Parameters(self.host[begin : begin + size], self._memory.address + begin)
+        return Parameters(self.host[begin : begin + size], self._memory, begin)
 
     def upload(self, stream: Stream) -> None:
         """Copy all parts to the device."""
@@ -439,16 +439,17 @@ class ParameterBlock:
 
 
 class Parameters:
-    """A part of a `ParameterBlock`.
+    """A part of a `ParameterBlock`, whose memory it keeps.
 
     Attributes:
         host: uint8 [size], to be written.
         address: of the same bytes on the device.
     """
 
-    def __init__(self, host: NDArray[np.uint8], address: int) -> None:
+    def __init__(self, host: NDArray[np.uint8], memory: DeviceMemory, begin: int) -> None:
         self.host = host
-        self.address = address
+        self.address = memory.address + begin
+        self._memory = memory
 
 
 class ResultBlock:

@@ -1,4 +1,4 @@
-"""`rfkernels bench`: the ops against their peers, the whole pipeline, or what the CUDA kernels move."""
+"""`rfkernels bench`: ops against their peers, the whole pipeline, what the CUDA kernels move, and what a GPU takes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
     parser.add_argument(
         "what",
-        choices=("ops", "pipeline", "kernels"),
-        help="the ops one by one, image to response, or what the CUDA kernels move",
+        choices=("ops", "pipeline", "kernels", "gpu"),
+        help="the ops one by one, image to response, what the CUDA kernels move, or times on a GPU",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ptxas", type=Path, metavar="LOG", help="kernels: what nvcc said of them; adds how full they make a GPU"
     )
     parser.add_argument(
+        "--device", choices=("cuda", "emulated"), help="gpu: where (default: cuda); emulated runs all and times nothing"
+    )
+    parser.add_argument(
         "--model", type=Path, metavar="MODEL", help="pipeline: a model of yours; no peers are timed then"
     )
 
@@ -62,6 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], None]) -> str:
     if arguments.ptxas is not None and arguments.what != "kernels":
         raise InvalidArgumentError(f"--ptxas is {arguments.ptxas}, which `bench kernels` alone takes; leave it out")
+    if arguments.device is not None and arguments.what != "gpu":
+        raise InvalidArgumentError(f"--device is {arguments.device}, which `bench gpu` alone takes; leave it out")
     if arguments.what == "ops":
         from rfkernels.benchmarks.ops import run_all
 
@@ -70,6 +75,15 @@ def _measure(arguments: argparse.Namespace, on_progress: Callable[[int, int], No
         from rfkernels.benchmarks.kernels import run_kernels
 
         return run_kernels(as_json=arguments.json, ptxas_log=arguments.ptxas, on_progress=on_progress)
+    if arguments.what == "gpu":
+        from rfkernels.benchmarks.gpu import run_gpu
+
+        return run_gpu(
+            device_name=arguments.device or "cuda",
+            repeats=arguments.repeats,
+            as_json=arguments.json,
+            on_progress=on_progress,
+        )
     if arguments.model is not None and arguments.task is not None:
         raise InvalidArgumentError(f"--task is {arguments.task}, and --model is of one task already; give one of them")
     from rfkernels.benchmarks.pipeline import run_pipeline
