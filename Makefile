@@ -97,19 +97,23 @@ define native_tests
 endef
 
 # The CPU ops under AddressSanitizer and UndefinedBehaviorSanitizer, on every instruction set of this machine; the CUDA
-# kernels likewise, then with every load and store looked at, then as fast as they come.
+# kernels likewise, then with every load and store looked at and, in the same build, as fast as they come (*_plain).
 test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
 	$(call native_tests,sanitize,-DRFKERNELS_SANITIZE=address$(COMMA)undefined)
 	$(call native_tests,hooks,-DRFKERNELS_VARIANTS=OFF,$(EMULATED_TESTS))
-	$(call native_tests,plain,-DRFKERNELS_VARIANTS=OFF -DRFKERNELS_EMULATION_HOOKS=OFF,$(EMULATED_TESTS))
+
+# The Python module is built too.
+PYTHON_OF_CMAKE = -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python "-Dpybind11_DIR=$$($(VENV)/bin/python -m pybind11 --cmakedir)" \
+    $(if $(wildcard $(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)),-DPython_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME))
 
 # The kernels for GPUs: nothing of it runs here but what says that there is no GPU.
 nvcc: $(VENV)/package $(NATIVE_SOURCES) $(TEST_SOURCES)
 	@mkdir -p build
 	@$(VENV)/bin/cmake -S . -B build/nvcc -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
-	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=ON -DRFKERNELS_VARIANTS=OFF > build/nvcc.log 2>&1 || { cat build/nvcc.log; exit 1; }
-	@$(VENV)/bin/cmake --build build/nvcc --target rfkernels_cuda test_cuda_device > build/nvcc-build.log || { cat build/nvcc-build.log; exit 1; }
+	    $(PYTHON_OF_CMAKE) -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=ON -DRFKERNELS_VARIANTS=OFF > build/nvcc.log 2>&1 || { cat build/nvcc.log; exit 1; }
+	@$(VENV)/bin/cmake --build build/nvcc --target rfkernels_cuda test_cuda_device _native > build/nvcc-build.log || { cat build/nvcc-build.log; exit 1; }
 	@build/nvcc/test_cuda_device
+	@$(VENV)/bin/python tests/csrc/check_cuda_module.py build/nvcc
 	@$(VENV)/bin/python benchmarks/kernel_resources.py build/nvcc-build.log
 	@$(VENV)/bin/rfkernels bench kernels --ptxas build/nvcc-build.log
 

@@ -1,7 +1,7 @@
 # The kernels (*.cu) compiled for the host, and what runs them there: csrc/emulation, csrc/device/emulated.
 #
 # Three builds of the same sources, by what the whole build is configured as:
-#   plain    RFKERNELS_EMULATION_HOOKS=OFF          fast
+#   plain    RFKERNELS_EMULATION_HOOKS=OFF          fast; tests of kernels have it beside the hooks too (test_*_plain)
 #   hooks    RFKERNELS_EMULATION_HOOKS=ON (default) every load and store of a kernel is looked at
 #   asan     RFKERNELS_SANITIZE=address,undefined   what the sanitizers see; the hooks are off then
 # It takes CUDA's headers (no compiler of CUDA's) and GCC or Clang on Linux.
@@ -30,8 +30,8 @@ else()
 endif()
 
 # Compiles kernels as one object library for the emulated device; each through a file that includes it, so that the same
-# .cu can be given to nvcc too.
-function(rfkernels_add_emulated_kernels name)
+# .cu can be given to nvcc too. has_hooks: whether every load and store is looked at.
+function(rfkernels_add_emulated_kernels name has_hooks)
   set(wrappers)
   foreach(kernel ${ARGN})
     get_filename_component(kernel_path ${kernel} ABSOLUTE)
@@ -47,7 +47,7 @@ function(rfkernels_add_emulated_kernels name)
   target_compile_options(${name} PRIVATE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
   # "#pragma unroll" is nvcc's.
   target_compile_options(${name} PRIVATE -Wno-unknown-pragmas)
-  if(RFKERNELS_EMULATION_HOOKS)
+  if(has_hooks)
     # -O1 and no vectors: a lane's loads are to be counted as the kernel has them.
     target_compile_options(${name} PRIVATE -O1 -fno-tree-vectorize -fno-tree-slp-vectorize -fsanitize=thread)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -73,7 +73,10 @@ if(RFKERNELS_HAS_EMULATION)
     target_compile_definitions(rfkernels_options INTERFACE RFK_EMULATION_HOOKS=1)
   endif()
   if(RFKERNELS_CUDA_SOURCES)
-    rfkernels_add_emulated_kernels(rfkernels_emulated ${RFKERNELS_CUDA_SOURCES})
+    rfkernels_add_emulated_kernels(rfkernels_emulated ${RFKERNELS_EMULATION_HOOKS} ${RFKERNELS_CUDA_SOURCES})
+    if(RFKERNELS_TESTS AND RFKERNELS_EMULATION_HOOKS)
+      rfkernels_add_emulated_kernels(rfkernels_emulated_plain OFF ${RFKERNELS_CUDA_SOURCES})
+    endif()
     target_sources(rfkernels_core PRIVATE $<TARGET_OBJECTS:rfkernels_emulated>)
   endif()
 endif()
