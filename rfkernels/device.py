@@ -490,6 +490,11 @@ class ResultBlock:
     def clear(self, stream: Stream) -> None:
         """Zeros in all arrays, and between them: what nobody writes is copied too."""
         self._device.native.fill(self._whole.address, 0, self.nbytes, stream.handle)
+        self.written_on(stream)
+
+    def written_on(self, stream: Stream) -> None:
+        """Note that the stream writes to the arrays; see `DeviceArray.written_on`."""
+        self._whole.written_on(stream)
 
     def download(self, stream: Stream) -> None:
         """Copy all arrays to the host."""
