@@ -323,6 +323,7 @@ class DeviceArray:
         size = self.nbytes if self.contiguous else itemsize + protocols.extent_of(self.shape, self.strides)
         span = np.empty(size, np.uint8)
         self._copy_to_host(span.ctypes.data, size, stream)
+        self.device.in_flight.sweep()
         return np.asarray(self._seen_at(span.ctypes.data, owner=span), order="C")
 
     @property

@@ -118,12 +118,15 @@ class _Detection:
 
     def __init__(self, work: Work, name: str, sizes: tuple[int, int, int], search: Search) -> None:
         image_count, class_count, anchor_count = sizes
+        if min(sizes) < 1:
+            raise InvalidArgumentError(
+                f"{name} is of {image_count} images, {class_count} classes and {anchor_count} anchors; give some of "
+                "each"
+            )
         if len(search.placements) != image_count:
             raise InvalidArgumentError(
                 f"placements has {len(search.placements)} entries, {name} is of {image_count} images; give one for each"
             )
-        if class_count < 1 or anchor_count < 1:
-            raise InvalidArgumentError(f"{name} is of {class_count} classes and {anchor_count} anchors; give some")
         # There can be no more than there are anchors.
         room = min(max(search.max_detections, 0), anchor_count)
         descriptor_bytes = _native.detection_descriptor_bytes(image_count, class_count)

@@ -174,7 +174,7 @@ def _drawn_on_host(work: Work, form: Literal["bits", "runs"], objects: _Objects)
             return drawn
         summary, records, arena = (array.ctypes.data for array in drawn)
         _draw(work, form, objects, _Results(summary, records, arena, arena_bytes // _ELEMENT_BYTES[form]))
-        work.stream.synchronize()
+        work.wait()
         needed, overflowed = _native.mask_summary(drawn.summary)
         if not overflowed:
             return drawn

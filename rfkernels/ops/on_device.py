@@ -143,6 +143,7 @@ class Work:
         self._workspace = _workspace_of(place.stream)
         self._kept: list[object] = []
         self._borrowed: list[DeviceArray] = []
+        self._is_done = False
 
     def __enter__(self) -> Work:
         if self.device.native.is_captured(self.stream.handle):
@@ -158,6 +159,10 @@ class Work:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._workspace.lock.release()
+        if self._is_done:
+            for array in self._borrowed:
+                end_use(array)
+            return
         when_done = [partial(end_use, array) for array in self._borrowed]
         self.device.in_flight.keep(self._kept, self.stream.handle, when_done)
 
@@ -178,6 +183,11 @@ class Work:
         array = self.device.empty(shape, dtype, purpose=purpose)
         array.written_on(self.stream)
         return array
+
+    def wait(self) -> None:
+        """Wait for all that was put on the stream, for ops whose results are the host's; they put no more on it."""
+        self.stream.synchronize()
+        self._is_done = True
 
     def workspace(self, *sizes: int) -> list[int]:
         """Addresses of parts of device memory, of so many bytes each, until the next call of this. Holds anything."""

@@ -90,7 +90,7 @@ def load_sources(
     """
     _check_stream(device, stream)
     if not isinstance(sources, list):
-        return [_load("image" if name == "images" else name, cast("AnySource", sources), options, device, stream)]
+        return [_load(name, cast("AnySource", sources), options, device, stream)]
     loaded = []
     for index, source in enumerate(sources):
         try:
