@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -30,8 +30,9 @@ class InFlight:
 
     def __init__(self, native: _native.Device) -> None:
         self._native = native
-        self._lock = threading.Lock()
-        self._uses: list[_Use] = []
+        # No lock: a collection in the middle of a call may end up here again, on the same thread. Whoever has taken a
+        # use out has it alone.
+        self._uses: deque[_Use] = deque()
         self._is_registered = False
 
     def __len__(self) -> int:
@@ -53,36 +54,37 @@ class InFlight:
         except BaseException:
             self._native.destroy_event(event)
             raise
-        with self._lock:
-            self._uses.append(_Use(event, list(objects), list(when_done)))
-            if not self._is_registered:
-                # Later than what ends streams at the interpreter's exit was registered, and so called before it.
-                atexit.register(_finish, weakref.ref(self))
-                self._is_registered = True
+        self._uses.append(_Use(event, list(objects), list(when_done)))
+        if not self._is_registered:
+            self._is_registered = True
+            # Later than what ends streams at the interpreter's exit was registered, and so called before it.
+            atexit.register(_finish, weakref.ref(self))
 
     def sweep(self) -> None:
         """Let go of what is done with."""
-        if not self._uses:
-            return
-        with self._lock:
-            uses, self._uses = self._uses, []
-        done: list[_Use] = []
-        waiting: list[_Use] = []
-        for use in uses:
-            (done if self._is_done(use.event) else waiting).append(use)
-        with self._lock:
-            self._uses = waiting + self._uses
-        for use in done:
-            self._native.destroy_event(use.event)
-            for call in use.when_done:
-                call()
+        for _ in range(len(self._uses)):
+            try:
+                use = self._uses.popleft()
+            except IndexError:  # another thread's sweep
+                return
+            if self._is_done(use.event):
+                self._let_go(use)
+            else:
+                self._uses.append(use)
 
     def finish(self) -> None:
-        """Wait for everything, and let go of it."""
-        for use in list(self._uses):
-            with suppress(RfkernelsError, ValueError):
-                self._native.synchronize_event(use.event)
-        self.sweep()
+        """Wait for everything, and let go of it, for the end of the process: what has failed is told to nobody."""
+        while self._uses:
+            with suppress(IndexError):
+                use = self._uses.popleft()
+                with suppress(RfkernelsError):
+                    self._native.synchronize_event(use.event)
+                self._let_go(use)
+
+    def _let_go(self, use: _Use) -> None:
+        self._native.destroy_event(use.event)
+        for call in use.when_done:
+            call()
 
     def _is_done(self, event: int) -> bool:
         try:

@@ -384,6 +384,17 @@ def test_what_is_done_goes_at_the_next_op(device, quick):
     other.synchronize()
 
 
+def test_letting_go_may_come_back_to_it(device, quick):
+    memory = device.upload(MASK, quick)
+    producers = [DLPackProducer(memory.address, (3, 4), when_deleted=quick.synchronize) for _ in range(3)]
+    for producer in producers:
+        ops.connected_components(producer, device=device, stream=quick)
+    quick.synchronize()
+    gc.collect()
+    assert [producer.deleted for producer in producers] == [1, 1, 1]
+    assert len(device.in_flight) == 0
+
+
 def test_work_that_is_done_is_not_waited_for_again(gpu):
     memory = gpu.empty((4,), "uint8")
     stream = gpu.stream()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from foreign_arrays import DLPackProducer, InterfaceProducer, pretended_gpu
 from PIL import Image as PillowImage
 from test_on_device import TASKS, both, built_for_any_batch, noise, without_ids
 
@@ -18,9 +17,6 @@ from rfkernels import _native
 from rfkernels.device import Stream, open_device
 from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 from rfkernels.images import Image, ImageOptions, load_image
-
-sys.path.append(str(Path(__file__).parents[1] / "interop"))
-from foreign_arrays import DLPackProducer, InterfaceProducer, pretended_gpu
 
 emulation: Any = getattr(_native, "emulation", None)
 pytestmark = pytest.mark.emulated
