@@ -53,8 +53,11 @@ def place_of(arrays: Iterable[object], device: Device | None, stream: Stream | N
         UnavailableError: an array says that it is on a GPU, which this build or machine does not reach.
     """
     if device is None and stream is None:
-        device = next((found for array in arrays if (found := device_of(array)) is not None), None)
-        return None if device is None else Place(device, device.default_stream)
+        for array in arrays:
+            # The first condition is for speed: this stands in the way of every call.
+            if type(array) is not np.ndarray and (found := device_of(array)) is not None:
+                return Place(found, found.default_stream)
+        return None
     if device is not None and not isinstance(device, Device):
         raise InvalidArgumentError(f'device is {device!r}; give one from open_device, open_device("cuda") say')
     if stream is not None and not isinstance(stream, Stream):
@@ -95,7 +98,7 @@ def refuse_on_host(op: str, **arrays: object) -> None:
     """
     for name, array in arrays.items():
         for place, one in enumerate(array) if isinstance(array, list | tuple) else ((None, array),):
-            if lies_on_device(one):
+            if type(one) is not np.ndarray and lies_on_device(one):
                 which = name if place is None else f"{name}[{place}]"
                 raise InvalidArgumentError(
                     f"{which} is on a device, and {op} runs on the host alone; copy it there first, with "
