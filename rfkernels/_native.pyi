@@ -296,6 +296,8 @@ class Device:
     def record_event(self, event: int, stream: int) -> None: ...
     def wait_event(self, event: int, stream: int) -> None: ...
     def synchronize_event(self, event: int) -> None: ...
+    def query_event(self, event: int) -> bool: ...
+    def is_captured(self, stream: int) -> bool: ...
     def begin_capture(self, stream: int) -> None: ...
     def end_capture(self, stream: int) -> int: ...
     def launch_graph(self, graph: int, stream: int) -> None: ...
@@ -403,6 +405,21 @@ def detect_from_heads_on_device(
 def detect_from_decoded_on_device(
     device: Device, prediction: _View, descriptors: int, results: dict[str, _View], scratch: int, stream: int
 ) -> None: ...
+def nms_scratch_bytes(count: int, max_detections: int) -> int: ...
+def nms_on_device(
+    device: Device,
+    boxes: _View,
+    scores: _View,
+    class_ids: _View | None,
+    iou_threshold: float,
+    class_agnostic: bool,
+    max_detections: int,
+    indices: _View,
+    count: _View,
+    flags: _View,
+    scratch: int,
+    stream: int,
+) -> None: ...
 def keypoint_descriptor_bytes(image_count: int) -> int: ...
 def describe_keypoints(
     descriptors: NDArray[np.uint8],
@@ -439,7 +456,8 @@ def masks_on_device(
     layout: _MaskLayout,
     prototypes: _View,
     coefficient_levels: Sequence[_View],
-    anchor_indices: _View,
+    coefficient_rows: _View | None,
+    anchor_indices: _View | None,
     boxes: _View,
     counts: _View,
     descriptors: int,
@@ -467,3 +485,32 @@ def run_lengths_from_runs(
     arena: NDArray[np.int32],
     grid: MaskGrid,
 ) -> tuple[list[str], NDArray[np.int64]]: ...
+
+# count, height, width
+_StackShape: TypeAlias = tuple[int, int, int]
+
+def connected_components_scratch_bytes(shape: _StackShape) -> int: ...
+def connected_components_on_device(
+    device: Device,
+    masks: int,
+    shape: _StackShape,
+    labels: int,
+    areas: int,
+    scratch: int,
+    scratch_bytes: int,
+    stream: int,
+) -> None: ...
+def clean_mask_logits_scratch_bytes(shape: _StackShape) -> int: ...
+def clean_mask_logits_on_device(
+    device: Device,
+    logits: int,
+    half: bool,
+    shape: _StackShape,
+    max_hole_area: int,
+    max_sprinkle_area: int,
+    threshold: float,
+    out: int,
+    scratch: int,
+    scratch_bytes: int,
+    stream: int,
+) -> None: ...

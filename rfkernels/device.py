@@ -10,7 +10,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from rfkernels import _native
 from rfkernels import array_protocols as protocols
 from rfkernels.errors import InvalidArgumentError
+from rfkernels.in_flight import InFlight
 
 
 @cache
@@ -38,15 +39,26 @@ def open_device(name: str) -> Device:
 
 
 class Device:
-    """A GPU or its emulation, from `open_device`. May be used from several threads, a stream from one at a time."""
+    """A GPU or its emulation, from `open_device`. May be used from several threads, a stream from one at a time.
+
+    Attributes:
+        kind, ordinal: "cuda" or "emulated", and which.
+        in_flight: what ops have put on streams and still use.
+    """
 
     def __init__(self, native: _native.Device) -> None:
         self.native = native
         self.kind = native.kind
         self.ordinal = native.ordinal
+        self.in_flight = InFlight(native)
 
     def __repr__(self) -> str:
         return f"<rfkernels.device.Device {self.kind}:{self.ordinal} ({self.native.name})>"
+
+    @cached_property
+    def default_stream(self) -> Stream:
+        """The default stream (on a GPU the legacy one), which ops use where they are told no other."""
+        return Stream(self, 0)
 
     def stream(self) -> Stream:
         """A new stream, which goes when the object is collected."""
@@ -125,6 +137,7 @@ class Stream:
             DeviceError: of what ran since the last wait, something failed.
         """
         self.device.native.synchronize(self.handle)
+        self.device.in_flight.sweep()
 
     def call_host(self, call: _native.HostCall) -> None:
         """Call a function on the host when the stream comes to it; keep `call` until then."""
@@ -303,12 +316,14 @@ class DeviceArray:
         self._copy_to_host(values.ctypes.data, self.nbytes, stream)
 
     def numpy(self, stream: Stream) -> NDArray[Any]:
-        """A copy on the host, C-contiguous; waits. The bits, as uint16, of bfloat16."""
+        """A copy on the host, C-contiguous; waits, for the last write too. The bits, as uint16, of bfloat16."""
+        self.let_wait(stream)
         # One copy of all from the first byte to the last; the host leaves out what lies between.
         itemsize = protocols.ITEM_SIZES[self.dtype]
         size = self.nbytes if self.contiguous else itemsize + protocols.extent_of(self.shape, self.strides)
         span = np.empty(size, np.uint8)
         self._copy_to_host(span.ctypes.data, size, stream)
+        self.device.in_flight.sweep()
         return np.asarray(self._seen_at(span.ctypes.data, owner=span), order="C")
 
     @property
@@ -463,23 +478,11 @@ class ResultBlock:
         on_host: by name, in pinned memory; what the last `download` brought, once its stream was waited for.
     """
 
-    _ALIGNMENT = 256
-
     def __init__(self, device: Device, arrays: Mapping[str, tuple[Sequence[int], str]]) -> None:
-        begins, size = {}, 0
-        for name, (shape, dtype) in arrays.items():
-            begins[name] = size
-            size += -(-math.prod(shape) * protocols.ITEM_SIZES[dtype] // self._ALIGNMENT) * self._ALIGNMENT
         self._device = device
-        self._memory = DeviceMemory(device, max(size, 1), "results")
-        self._pinned = device.pinned(size, purpose="results on the host")
-        self.on_device: dict[str, DeviceArray] = {}
-        self.on_host: dict[str, NDArray[Any]] = {}
-        for name, (shape, dtype) in arrays.items():
-            begin = begins[name]
-            array = DeviceArray(device, self._memory.address + begin, shape, dtype, owner=self._memory)
-            self.on_device[name] = array
-            self.on_host[name] = self._pinned[begin : begin + array.nbytes].view(dtype).reshape(array.shape)
+        self._whole, self.on_device = side_by_side(device, arrays)
+        self._pinned = device.pinned(self._whole.nbytes, purpose="results on the host")
+        self.on_host = views_of(self._pinned, self._whole, self.on_device)
 
     @property
     def nbytes(self) -> int:
@@ -488,11 +491,49 @@ class ResultBlock:
 
     def clear(self, stream: Stream) -> None:
         """Zeros in all arrays, and between them: what nobody writes is copied too."""
-        self._device.native.fill(self._memory.address, 0, self.nbytes, stream.handle)
+        self._device.native.fill(self._whole.address, 0, self.nbytes, stream.handle)
+        self.written_on(stream)
+
+    def written_on(self, stream: Stream) -> None:
+        """Note that the stream writes to the arrays; see `DeviceArray.written_on`."""
+        self._whole.written_on(stream)
 
     def download(self, stream: Stream) -> None:
         """Copy all arrays to the host."""
-        self._device.native.copy(self._pinned.ctypes.data, self._memory.address, self.nbytes, "to_host", stream.handle)
+        self._device.native.copy(self._pinned.ctypes.data, self._whole.address, self.nbytes, "to_host", stream.handle)
+
+
+_ALIGNMENT = 256
+
+
+def side_by_side(
+    device: Device, arrays: Mapping[str, tuple[Sequence[int], str]], *, purpose: str = "results"
+) -> tuple[DeviceArray, dict[str, DeviceArray]]:
+    """Arrays in one piece of memory, each at a multiple of 256 bytes: all of it as bytes, and each by name.
+
+    Args:
+        arrays: name, and shape and dtype.
+    """
+    begins, size = {}, 0
+    for name, (shape, dtype) in arrays.items():
+        begins[name] = size
+        size += -(-math.prod(shape) * protocols.ITEM_SIZES[dtype] // _ALIGNMENT) * _ALIGNMENT
+    whole = device.empty((size,), "uint8", purpose=purpose)
+    parts = {}
+    for name, (shape, dtype) in arrays.items():
+        parts[name] = DeviceArray(device, whole.address + begins[name], shape, dtype, owner=whole)
+        # Whoever writes to one has written to all.
+        parts[name]._last_write = whole._last_write
+    return whole, parts
+
+
+def views_of(host: NDArray[np.uint8], whole: DeviceArray, parts: Mapping[str, DeviceArray]) -> dict[str, NDArray[Any]]:
+    """The arrays of `side_by_side` in a copy of their memory on the host."""
+    views = {}
+    for name, array in parts.items():
+        begin = array.address - whole.address
+        views[name] = host[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    return views
 
 
 def host_call(function: Callable[[], None]) -> _native.HostCall:

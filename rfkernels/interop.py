@@ -82,6 +82,16 @@ def as_device_array(
     return array
 
 
+def end_use(array: DeviceArray) -> None:
+    """Say that no work with an array that was taken in is on its way any more, and none will come.
+
+    Its library then gets the memory back without a wait.
+    """
+    owner = array._owner
+    if isinstance(owner, _Borrowed):
+        owner.end_use()
+
+
 class _SpeaksDLPack(Protocol):
     def __dlpack_device__(self) -> tuple[int, int]: ...
     def __dlpack__(self, **arguments: object) -> object: ...
@@ -105,6 +115,9 @@ class _Borrowed:
     def __init__(self, keeper: object, stream: Stream | None) -> None:
         self._keeper = keeper
         self._stream = stream
+
+    def end_use(self) -> None:
+        self._stream = None
 
     def __del__(self) -> None:
         # The memory may be handed out again as soon as its owner goes, and work of ours may be on its way. An error of

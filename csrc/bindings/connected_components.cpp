@@ -1,8 +1,10 @@
 #include "rfkernels/connected_components.h"
 
 #include <string>
+#include <tuple>
 
 #include "common.h"
+#include "on_device.h"
 
 namespace rfkernels::bindings {
 namespace {
@@ -32,9 +34,57 @@ Element* memory_of(Array<Element>& array, const char* name, const MaskStackSize&
     return array.mutable_data();
 }
 
+/// count, height, width
+using StackShape = std::tuple<std::int64_t, std::int64_t, std::int64_t>;
+
+MaskStackSize size_of(const StackShape& shape) {
+    return MaskStackSize{std::get<0>(shape), std::get<1>(shape), std::get<2>(shape)};
+}
+
+/// Arrays on a device are addresses here: `rfkernels.ops` has looked at their types and shapes.
+void bind_device_functions(py::module_& module) {
+    module.def(
+        "connected_components_scratch_bytes",
+        [](const StackShape& shape) { return connected_components_scratch_bytes(size_of(shape)); }, py::arg("shape"),
+        "Device memory that connected_components_on_device works in.");
+    module.def(
+        "connected_components_on_device",
+        [](Device& device, std::uintptr_t masks, const StackShape& shape, std::uintptr_t labels, std::uintptr_t areas,
+           std::uintptr_t scratch, std::size_t scratch_bytes, std::uintptr_t stream) {
+            without_lock([&] {
+                return connected_components_on_device(device, static_cast<const std::uint8_t*>(pointer_at(masks)),
+                                                      size_of(shape), static_cast<std::int32_t*>(pointer_at(labels)),
+                                                      static_cast<std::int32_t*>(pointer_at(areas)),
+                                                      pointer_at(scratch), scratch_bytes, pointer_at(stream));
+            });
+        },
+        py::arg("device"), py::arg("masks"), py::arg("shape"), py::arg("labels"), py::arg("areas"), py::arg("scratch"),
+        py::arg("scratch_bytes"), py::arg("stream"), "Labels and areas of masks on a device, one launch or four.");
+    module.def(
+        "clean_mask_logits_scratch_bytes",
+        [](const StackShape& shape) { return clean_mask_logits_scratch_bytes(size_of(shape)); }, py::arg("shape"),
+        "Device memory that clean_mask_logits_on_device works in.");
+    module.def(
+        "clean_mask_logits_on_device",
+        [](Device& device, std::uintptr_t logits, bool half, const StackShape& shape, std::int64_t max_hole_area,
+           std::int64_t max_sprinkle_area, float threshold, std::uintptr_t out, std::uintptr_t scratch,
+           std::size_t scratch_bytes, std::uintptr_t stream) {
+            without_lock([&] {
+                return clean_mask_logits_on_device(
+                    device, pointer_at(logits), half ? DataType::kFloat16 : DataType::kFloat32, size_of(shape),
+                    CleaningParams{max_hole_area, max_sprinkle_area, threshold}, pointer_at(out), pointer_at(scratch),
+                    scratch_bytes, pointer_at(stream));
+            });
+        },
+        py::arg("device"), py::arg("logits"), py::arg("half"), py::arg("shape"), py::arg("max_hole_area"),
+        py::arg("max_sprinkle_area"), py::arg("threshold"), py::arg("out"), py::arg("scratch"),
+        py::arg("scratch_bytes"), py::arg("stream"), "Cleans logits on a device; `out` may be `logits`.");
+}
+
 }  // namespace
 
 void bind_connected_components(py::module_& module) {
+    bind_device_functions(module);
     module.def(
         "connected_components_into",
         [](Array<std::int32_t>& labels, Array<std::int32_t>& areas, const Array<std::uint8_t>& masks) {

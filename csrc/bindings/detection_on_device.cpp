@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +35,14 @@ DeviceDetections read_results(const py::dict& results) {
     found.flags = reinterpret_cast<std::uint32_t*>(
         packed_device_array<std::int32_t>(results["flags"].cast<py::tuple>(), "flags", DataType::kInt32, {images}));
     return found;
+}
+
+SuppressionParams suppression_of(double iou_threshold, bool class_agnostic, std::int64_t max_detections) {
+    SuppressionParams params;
+    params.iou_threshold = iou_threshold;
+    params.class_agnostic = class_agnostic;
+    params.max_detections = max_detections;
+    return params;
 }
 
 }  // namespace
@@ -97,6 +107,40 @@ void bind_detection_on_device(py::module_& module) {
         },
         py::arg("device"), py::arg("prediction"), py::arg("descriptors"), py::arg("results"), py::arg("scratch"),
         py::arg("stream"), "Decoded outputs to detections on a device, one launch.");
+    module.def(
+        "nms_scratch_bytes",
+        [](std::int64_t count, std::int64_t max_detections) {
+            return nms_scratch_bytes(count, suppression_of(0.0, false, max_detections));
+        },
+        py::arg("count"), py::arg("max_detections"), "Device memory that nms_on_device works in.");
+    module.def(
+        "nms_on_device",
+        [](Device& device, const py::tuple& boxes, const py::tuple& scores, const std::optional<py::tuple>& class_ids,
+           double iou_threshold, bool class_agnostic, std::int64_t max_detections, const py::tuple& indices,
+           const py::tuple& count, const py::tuple& flags, std::uintptr_t scratch, std::uintptr_t stream) {
+            const std::int64_t box_count = device_view(boxes, "boxes").shape[0];
+            const SuppressionParams params = suppression_of(iou_threshold, class_agnostic, max_detections);
+            const std::int64_t room = std::min(box_count, std::max<std::int64_t>(max_detections, 0));
+            const float* const given_boxes =
+                packed_device_array<float>(boxes, "boxes", DataType::kFloat32, {box_count, 4});
+            const float* const given_scores =
+                packed_device_array<float>(scores, "scores", DataType::kFloat32, {box_count});
+            const std::int32_t* const given_classes =
+                class_ids ? packed_device_array<std::int32_t>(*class_ids, "class_ids", DataType::kInt32, {box_count})
+                          : nullptr;
+            DeviceKept kept;
+            kept.indices = packed_device_array<std::int32_t>(indices, "indices", DataType::kInt32, {room});
+            kept.count = packed_device_array<std::int32_t>(count, "count", DataType::kInt32, {1});
+            kept.flags = reinterpret_cast<std::uint32_t*>(
+                packed_device_array<std::int32_t>(flags, "flags", DataType::kInt32, {1}));
+            without_lock([&] {
+                return nms_on_device(device, given_boxes, given_scores, given_classes, box_count, nullptr, params, kept,
+                                     pointer_at(scratch), pointer_at(stream));
+            });
+        },
+        py::arg("device"), py::arg("boxes"), py::arg("scores"), py::arg("class_ids"), py::arg("iou_threshold"),
+        py::arg("class_agnostic"), py::arg("max_detections"), py::arg("indices"), py::arg("count"), py::arg("flags"),
+        py::arg("scratch"), py::arg("stream"), "Suppression of boxes on a device, one launch.");
 }
 
 }  // namespace rfkernels::bindings

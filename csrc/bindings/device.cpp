@@ -165,6 +165,22 @@ void bind_streams(DeviceClass& device) {
     device.def("wait_event", taking_two(&Device::wait_event), py::arg("event"), py::arg("stream"),
                "The stream waits for it.");
     device.def("synchronize_event", taking(&Device::synchronize_event), py::arg("event"), "The host waits for it.");
+    device.def(
+        "query_event",
+        [](Device& self, Address event) {
+            bool is_done = false;
+            without_lock([&] { return self.query_event(pointer_of(event), &is_done); });
+            return is_done;
+        },
+        py::arg("event"), "Whether what it marks is done, without waiting.");
+    device.def(
+        "is_captured",
+        [](Device& self, Address stream) {
+            bool captured = false;
+            without_lock([&] { return self.is_captured(pointer_of(stream), &captured); });
+            return captured;
+        },
+        py::arg("stream"), "Whether what is put on the stream is kept for a graph.");
     device.def("begin_capture", taking(&Device::begin_capture), py::arg("stream"), "What comes is kept, not run.");
     device.def(
         "end_capture",

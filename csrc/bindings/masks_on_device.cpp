@@ -1,4 +1,5 @@
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -85,9 +86,10 @@ void bind_masks_on_device(py::module_& module) {
     module.def(
         "masks_on_device",
         [](Device& device, const std::string& form, const py::tuple& layout, const py::tuple& prototypes,
-           const std::vector<py::tuple>& coefficient_levels, const py::tuple& anchor_indices, const py::tuple& boxes,
-           const py::tuple& counts, std::uintptr_t descriptors, std::uintptr_t summary, std::uintptr_t records,
-           std::uintptr_t arena, std::int64_t arena_capacity, std::uintptr_t scratch, std::uintptr_t stream) {
+           const std::vector<py::tuple>& coefficient_levels, const std::optional<py::tuple>& coefficient_rows,
+           const std::optional<py::tuple>& anchor_indices, const py::tuple& boxes, const py::tuple& counts,
+           std::uintptr_t descriptors, std::uintptr_t summary, std::uintptr_t records, std::uintptr_t arena,
+           std::int64_t arena_capacity, std::uintptr_t scratch, std::uintptr_t stream) {
             MasksOnDevice* const function = function_of(form);
             const MaskDeviceLayout given = layout_of(layout);
             std::vector<TensorView> levels;
@@ -98,8 +100,11 @@ void bind_masks_on_device(py::module_& module) {
             sources.prototypes = device_view(prototypes, "prototypes");
             sources.coefficient_levels = levels.data();
             sources.coefficient_level_count = static_cast<std::int64_t>(levels.size());
-            sources.anchor_indices = packed_device_array<std::int32_t>(
-                anchor_indices, "anchor_indices", DataType::kInt32, {given.image_count, given.max_detections});
+            if (coefficient_rows) sources.coefficient_rows = device_view(*coefficient_rows, "coefficients");
+            if (anchor_indices) {
+                sources.anchor_indices = packed_device_array<std::int32_t>(
+                    *anchor_indices, "anchor_indices", DataType::kInt32, {given.image_count, given.max_detections});
+            }
             sources.boxes = packed_device_array<float>(boxes, "boxes", DataType::kFloat32,
                                                        {given.image_count, given.max_detections, 4});
             sources.counts = packed_device_array<std::int32_t>(counts, "counts", DataType::kInt32, {given.image_count});
@@ -114,8 +119,9 @@ void bind_masks_on_device(py::module_& module) {
             });
         },
         py::arg("device"), py::arg("form"), py::arg("layout"), py::arg("prototypes"), py::arg("coefficient_levels"),
-        py::arg("anchor_indices"), py::arg("boxes"), py::arg("counts"), py::arg("descriptors"), py::arg("summary"),
-        py::arg("records"), py::arg("arena"), py::arg("arena_capacity"), py::arg("scratch"), py::arg("stream"),
+        py::arg("coefficient_rows"), py::arg("anchor_indices"), py::arg("boxes"), py::arg("counts"),
+        py::arg("descriptors"), py::arg("summary"), py::arg("records"), py::arg("arena"), py::arg("arena_capacity"),
+        py::arg("scratch"), py::arg("stream"),
         "Masks of detections that the device has found, in two or three launches.");
     module.def(
         "mask_summary",

@@ -89,6 +89,8 @@ class EmulatedSession:
     def enqueue(self, stream: Stream) -> None:
         """Put the network on a stream. See `rfkernels.engines.DeviceSession`."""
         stream.call_host(self._call)
+        for memory in self.outputs.values():
+            memory.written_on(stream)
 
     def check(self) -> None:
         """Raise what went wrong in the last run. See `rfkernels.engines.DeviceSession`."""

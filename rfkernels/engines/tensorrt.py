@@ -97,6 +97,8 @@ class TensorRTSession:
             self._log.call(f"execute_async_v3 {self._about}", self._context.execute_async_v3, stream.handle)
         finally:
             self._busy.release()
+        for array in self.outputs.values():
+            array.written_on(stream)
 
     def check(self) -> None:
         """Nothing: what fails on a GPU after `enqueue` is raised by the wait for the stream."""

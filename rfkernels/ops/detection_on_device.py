@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from rfkernels import _native
 from rfkernels.device import Device, DeviceArray, DeviceMemory, ParameterBlock, ResultBlock, Stream
-from rfkernels.errors import DeviceError
 from rfkernels.ops.arguments import real_number, whole_number
 from rfkernels.ops.detection import (
     ClassFilterStage,
     Convention,
-    Detections,
     PlacementLike,
     as_class_confidences,
     as_flags,
     filters_before_suppression,
 )
-
-_OVERFLOWED = 1
-_WRONG_DESCRIPTORS = 2
+from rfkernels.ops.detection_results import Detections, detections_of
 
 
 class DetectionOnDevice:
@@ -132,6 +127,7 @@ class DetectionOnDevice:
             self._scratch.address,
             stream.handle,
         )
+        self.results.written_on(stream)
 
     def enqueue_from_decoded(self, prediction: DeviceArray, stream: Stream) -> None:
         """Put the launch on a stream. prediction: [N, 4 + class_count, A], see `ops.detect_from_decoded`."""
@@ -143,6 +139,7 @@ class DetectionOnDevice:
             self._scratch.address,
             stream.handle,
         )
+        self.results.written_on(stream)
 
     def read(self, count: int) -> list[Detections]:
         """The detections of the first `count` images, copied from what was downloaded and waited for.
@@ -150,20 +147,4 @@ class DetectionOnDevice:
         Raises:
             DeviceError: the kernel met descriptors of something else.
         """
-        host = self.results.on_host
-        if np.any(host["flags"][:count] & _WRONG_DESCRIPTORS):
-            raise DeviceError("detection on the device met descriptors that were not uploaded, or are another batch's")
-        found = []
-        for image in range(count):
-            kept = int(host["counts"][image])
-            found.append(
-                Detections(
-                    host["boxes"][image, :kept].copy(),
-                    host["scores"][image, :kept].copy(),
-                    host["class_ids"][image, :kept].copy(),
-                    host["anchor_indices"][image, :kept].copy(),
-                    host["network_boxes"][image, :kept].copy(),
-                    bool(host["flags"][image] & _OVERFLOWED),
-                )
-            )
-        return found
+        return detections_of(self.results.on_host, count)

@@ -86,3 +86,4 @@ class KeypointsOnDevice:
             self.results.on_device["points"].view(),
             stream.handle,
         )
+        self.results.written_on(stream)

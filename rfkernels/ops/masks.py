@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
 from rfkernels._native import MaskGrid
+from rfkernels.device import Device, DeviceArray, Stream
+from rfkernels.ops import masks_of_device_arrays as on_device
 from rfkernels.ops.arguments import pair, real_number
 from rfkernels.ops.detection import Values
+from rfkernels.ops.on_device import ArrayOnDevice, place_of, refuse_on_host
 
 MaskConvention = Literal["v2", "ultralytics", "ultralytics_native"]
 MASK_CONVENTIONS = ("v2", "ultralytics", "ultralytics_native")
+_Prototypes: TypeAlias = Values | ArrayOnDevice
+_Rows: TypeAlias = ArrayLike | ArrayOnDevice
 
 
 class Polygons(NamedTuple):
@@ -92,54 +97,125 @@ def plan_mask_grid(
 
 
 def masks_to_polygons(
-    prototypes: Values,
-    coefficients: ArrayLike,
-    boxes: ArrayLike,
+    prototypes: _Prototypes,
+    coefficients: _Rows,
+    boxes: _Rows,
     grid: MaskGrid,
     *,
     contours: Literal["most_points", "all"] = "most_points",
+    device: Device | None = None,
+    stream: Stream | None = None,
 ) -> Polygons:
     """The outlines of detections' masks, without a mask of the whole image on the way.
 
     Args:
-        prototypes: float32, or bfloat16 in uint16, [1, channels, height, width], contiguous or channels-last.
-        coefficients: float32 [n, channels].
+        prototypes: float32, or bfloat16 in uint16, [1, channels, height, width], contiguous or channels-last. On a
+            device float32, float16 or bfloat16.
+        coefficients: float32 [n, channels]. On a device of any of these dtypes.
         boxes: float32 [n, 4], x1 y1 x2 y2 in pixels of the network's input: `Detections.network_boxes`. One that is
             empty, outside, or not finite gives an empty mask.
         grid: `plan_mask_grid`.
         contours: "most_points": of each mask the contour with the most points, as V2 answers; "all": all outermost
             contours, as cv2.findContours(RETR_EXTERNAL, CHAIN_APPROX_SIMPLE) lists them.
+        device, stream: where the arrays are on a device, see `rfkernels.ops`.
+
+    Returns:
+        The outlines on the host; of arrays on a device too, and the call waits for its stream.
 
     Raises:
         ValueError: shapes that do not fit each other; the message names the argument.
     """
     if contours not in ("most_points", "all"):
         raise ValueError(f'contours is {contours!r}; give "most_points" or "all"')
+    place = place_of((prototypes, coefficients, boxes), device, stream)
+    if place is not None:
+        return Polygons(*on_device.polygons(place, (prototypes, coefficients, boxes), grid, contours == "all"))
     given = _floats("coefficients", coefficients), _floats("boxes", boxes)
-    return Polygons(*_native.masks_to_polygons(prototypes, *given, grid, contours == "all"))
+    return Polygons(*_native.masks_to_polygons(cast("Values", prototypes), *given, grid, contours == "all"))
 
 
-def masks_to_rle(prototypes: Values, coefficients: ArrayLike, boxes: ArrayLike, grid: MaskGrid) -> RunLengths:
-    """The masks of detections as COCO's compressed run lengths; arguments as those of `masks_to_polygons`."""
-    given = _floats("coefficients", coefficients), _floats("boxes", boxes)
-    counts, areas = _native.masks_to_run_lengths(prototypes, *given, grid)
+def masks_to_rle(
+    prototypes: _Prototypes,
+    coefficients: _Rows,
+    boxes: _Rows,
+    grid: MaskGrid,
+    *,
+    device: Device | None = None,
+    stream: Stream | None = None,
+) -> RunLengths:
+    """The masks of detections as COCO's compressed run lengths, on the host; arguments as of `masks_to_polygons`."""
+    place = place_of((prototypes, coefficients, boxes), device, stream)
+    if place is not None:
+        counts, areas = on_device.run_lengths(place, (prototypes, coefficients, boxes), grid)
+    else:
+        given = _floats("coefficients", coefficients), _floats("boxes", boxes)
+        counts, areas = _native.masks_to_run_lengths(cast("Values", prototypes), *given, grid)
     return RunLengths(counts, (grid.height, grid.width), areas)
 
 
-def masks_to_bits(prototypes: Values, coefficients: ArrayLike, boxes: ArrayLike, grid: MaskGrid) -> NDArray[np.uint8]:
-    """The masks of detections, one bit a pixel; arguments as those of `masks_to_polygons`.
+def masks_to_bits(
+    prototypes: _Prototypes,
+    coefficients: _Rows,
+    boxes: _Rows,
+    grid: MaskGrid,
+    *,
+    device: Device | None = None,
+    stream: Stream | None = None,
+) -> NDArray[np.uint8]:
+    """The masks of detections, one bit a pixel, on the host; arguments as those of `masks_to_polygons`.
 
     Returns:
         uint8 [n, height, ceil(width / 8)]: `numpy.unpackbits(bits, axis=2, bitorder="little")` has the pixels.
     """
+    place = place_of((prototypes, coefficients, boxes), device, stream)
+    if place is not None:
+        return on_device.bits(place, (prototypes, coefficients, boxes), grid)
     given = _floats("coefficients", coefficients), _floats("boxes", boxes)
     out = np.empty((len(given[1]), grid.height, (grid.width + 7) // 8), np.uint8)
-    _native.masks_to_bits_into(out, prototypes, *given, grid)
+    _native.masks_to_bits_into(out, cast("Values", prototypes), *given, grid)
     return out
 
 
-def masks_to_dense(prototypes: Values, coefficients: ArrayLike, boxes: ArrayLike, grid: MaskGrid) -> NDArray[np.bool_]:
-    """The masks of detections, bool [n, height, width]; arguments as those of `masks_to_polygons`."""
+@overload
+def masks_to_dense(
+    prototypes: ArrayOnDevice,
+    coefficients: ArrayOnDevice,
+    boxes: ArrayOnDevice,
+    grid: MaskGrid,
+    *,
+    device: Device | None = None,
+    stream: Stream | None = None,
+) -> DeviceArray: ...
+
+
+@overload
+def masks_to_dense(
+    prototypes: Values,
+    coefficients: ArrayLike,
+    boxes: ArrayLike,
+    grid: MaskGrid,
+    *,
+    device: Device | None = None,
+    stream: Stream | None = None,
+) -> NDArray[np.bool_]: ...
+
+
+def masks_to_dense(
+    prototypes: _Prototypes,
+    coefficients: _Rows,
+    boxes: _Rows,
+    grid: MaskGrid,
+    *,
+    device: Device | None = None,
+    stream: Stream | None = None,
+) -> NDArray[np.bool_] | DeviceArray:
+    """The masks of detections, bool [n, height, width]; arguments as those of `masks_to_polygons`.
+
+    Of arrays on a device they are there, and nobody has waited for them.
+    """
+    place = place_of((prototypes, coefficients, boxes), device, stream)
+    if place is not None:
+        return on_device.dense(place, (prototypes, coefficients, boxes), grid)
     given = _floats("coefficients", coefficients), _floats("boxes", boxes)
     out = np.empty((len(given[1]), grid.height, grid.width), np.bool_)
     masks_to_dense_into(out, prototypes, *given, grid)
@@ -147,19 +223,30 @@ def masks_to_dense(prototypes: Values, coefficients: ArrayLike, boxes: ArrayLike
 
 
 def masks_to_dense_into(
-    out: NDArray[np.bool_] | NDArray[np.uint8],
-    prototypes: Values,
-    coefficients: ArrayLike,
-    boxes: ArrayLike,
+    out: NDArray[np.bool_] | NDArray[np.uint8] | ArrayOnDevice,
+    prototypes: _Prototypes,
+    coefficients: _Rows,
+    boxes: _Rows,
     grid: MaskGrid,
+    *,
+    device: Device | None = None,
+    stream: Stream | None = None,
 ) -> None:
-    """`masks_to_dense` into memory of yours: bool or uint8 [n, height, width], contiguous."""
+    """`masks_to_dense` into memory of yours: bool or uint8 [n, height, width], contiguous.
+
+    On a device it begins at a multiple of 16 bytes.
+    """
+    place = place_of((out, prototypes, coefficients, boxes), device, stream)
+    if place is not None:
+        on_device.dense(place, (prototypes, coefficients, boxes), grid, out)
+        return
+    out = cast("NDArray[np.uint8]", out)
     given = _floats("coefficients", coefficients), _floats("boxes", boxes)
     if out.dtype not in (np.bool_, np.uint8):
         raise ValueError(f"out has dtype {out.dtype}; give bool or uint8")
     if not out.flags.c_contiguous:
         raise ValueError("out is not contiguous; give memory whose rows follow each other")
-    _native.masks_to_dense_into(out.view(np.uint8), prototypes, *given, grid)
+    _native.masks_to_dense_into(out.view(np.uint8), cast("Values", prototypes), *given, grid)
 
 
 def find_contours(mask: ArrayLike, *, contours: Literal["most_points", "all"] = "all") -> list[NDArray[np.int32]]:
@@ -174,11 +261,13 @@ def find_contours(mask: ArrayLike, *, contours: Literal["most_points", "all"] = 
     """
     if contours not in ("most_points", "all"):
         raise ValueError(f'contours is {contours!r}; give "most_points" or "all"')
+    refuse_on_host("find_contours", mask=mask)
     return Polygons(*_native.find_contours(_mask(mask), contours == "all")).contours_of(0)
 
 
 def encode_rle(mask: ArrayLike) -> str:
     """One mask, bool or uint8 [height, width], as the text that pycocotools writes as `counts`."""
+    refuse_on_host("encode_rle", mask=mask)
     return _native.encode_run_lengths(_mask(mask))[0][0]
 
 
@@ -205,8 +294,8 @@ def decode_rle(counts: str | bytes, size: Sequence[int]) -> NDArray[np.bool_]:
     return out
 
 
-def _floats(name: str, values: ArrayLike) -> NDArray[np.float32]:
-    given = np.asarray(values)
+def _floats(name: str, values: _Rows) -> NDArray[np.float32]:
+    given = np.asarray(cast("ArrayLike", values))
     if given.dtype != np.float32:
         raise ValueError(f"{name} has dtype {given.dtype}; give float32")
     if given.ndim != 2:

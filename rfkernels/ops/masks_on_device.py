@@ -88,6 +88,7 @@ class MasksOnDevice:
             self._layout,
             self._prototypes.view(),
             [level.view() for level in coefficient_levels],
+            None,
             anchor_indices.view(),
             boxes.view(),
             counts.view(),

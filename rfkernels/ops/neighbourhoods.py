@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
 from rfkernels.ops.arguments import whole_numbers
+from rfkernels.ops.on_device import refuse_on_host
 
 _HIGHEST_ROW = 2**31 - 2
 
@@ -54,6 +55,7 @@ def neighbourhoods(
     Raises:
         ValueError: a pixel that the grid does not have, or a number out of its range; the message names it.
     """
+    refuse_on_host("neighbourhoods", pixels=pixels)
     given = np.asarray(pixels)
     wanted = np.require(given, np.int32, ("C_CONTIGUOUS", "ALIGNED"))
     if wanted.ndim != 1 or not np.array_equal(wanted, given):

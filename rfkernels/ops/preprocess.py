@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import _native
 from rfkernels._native import Placement
+from rfkernels.device import Device, DeviceArray, Stream
+from rfkernels.ops import preprocess_of_device_arrays as on_device
 from rfkernels.ops.arguments import whole_number
+from rfkernels.ops.on_device import ArrayOnDevice, dtype_of, place_of, refuse_on_host, shape_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Mode: TypeAlias = Literal[
     "letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "shortest_side_crop", "fit_longer_edge"
@@ -32,6 +38,28 @@ Image: TypeAlias = Any
 
 _NO_MEAN = (0.0, 0.0, 0.0)
 _NO_STD = (1.0, 1.0, 1.0)
+
+
+class DrawingOptions(TypedDict, total=False):
+    """The options that `preprocess` and `letterbox` have in common, for type checkers."""
+
+    dtype: str | np.dtype[Any] | type[Any]
+    interpolation: Interpolation
+    swap_channels: bool
+    pad_value: int
+    divisor: float | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    scale: float | Sequence[float] | None
+    offset: float | Sequence[float] | None
+    device: Device | None
+    stream: Stream | None
+
+
+class LetterboxOptions(DrawingOptions, total=False):
+    """The options of `letterbox`, for type checkers."""
+
+    rounding: Rounding
 
 
 class StaticCrop(NamedTuple):
@@ -112,7 +140,7 @@ def plan_placement(
 
 
 def preprocess_into(
-    out: NDArray[Any],
+    out: NDArray[Any] | ArrayOnDevice,
     images: Sequence[Image],
     placements: Sequence[Placement],
     *,
@@ -125,6 +153,8 @@ def preprocess_into(
     scale: float | Sequence[float] | None = None,
     offset: float | Sequence[float] | None = None,
     keep_padding: bool = False,
+    device: Device | None = None,
+    stream: Stream | None = None,
 ) -> None:
     """Writes images of any sizes, each where its placement puts it, into a network's input.
 
@@ -135,10 +165,12 @@ def preprocess_into(
     Args:
         out: float32, float16, uint16 or uint8 [n, 3, height, width], C-contiguous and writeable. float16 is the float32
             result rounded to nearest, ties to even; uint16 takes the bits of the same in bfloat16, which NumPy lacks
-            (`torch.Tensor.view(torch.uint16)`); uint8 holds the values as they are.
+            (`torch.Tensor.view(torch.uint16)`); uint8 holds the values as they are. On a device float32, float16,
+            bfloat16 or uint8, with columns that follow each other; images and planes may lie any distance apart.
         images: n of uint8 [height, width] or [height, width, 1 | 3 | 4]. Grey becomes three equal channels, a fourth
             channel is ignored. Rows may lie any distance apart; an array whose pixels do not follow each other
-            (a transposed one, every second column) is copied first.
+            (a transposed one, every second column) is copied first, but not on a device. There images lie on the
+            device or in pinned memory of the host.
         placements: n, from `plan_placement`.
         interpolation: "bilinear" is OpenCV's INTER_LINEAR, of two by two pixels. "antialiased" is Pillow's BILINEAR, of
             all pixels that a resized one covers, in Pillow's fixed point, columns before rows (Pillow 13 takes the rows
@@ -151,6 +183,7 @@ def preprocess_into(
         scale, offset: 3 numbers each, or one for all; 1 and 0 by default.
         keep_padding: write only what the images cover. For an `out` into which the same placements, padding and
             normalization were drawn before: the padding is there already.
+        device, stream: where `out` or the images are on a device, see `rfkernels.ops`.
 
     Raises:
         ValueError: shapes, dtypes or numbers of arguments that do not fit, `out` that is read-only or shares memory
@@ -159,14 +192,20 @@ def preprocess_into(
 
     Runs on the calling thread, without the GIL.
     """
+    place = place_of((out, *images), device, stream)
     for index, placement in enumerate(placements):
         if not isinstance(placement, Placement):
             raise ValueError(f"placements[{index}] is {placement!r}; give a Placement, from plan_placement")
     if not 0 <= whole_number("pad_value", pad_value) <= 255:
         raise ValueError(f"pad_value is {pad_value}; give 0 to 255")
-    normalization = normalization_of(out.dtype.name, divisor=divisor, mean=mean, std=std, scale=scale, offset=offset)
+    dtype = cast("NDArray[Any]", out).dtype.name if place is None else dtype_of(out, "out", place)
+    normalization = normalization_of(dtype, divisor=divisor, mean=mean, std=std, scale=scale, offset=offset)
+    if place is not None:
+        drawing = on_device.Drawing(interpolation, swap_channels, pad_value, *normalization, keep_padding)
+        on_device.preprocess_into(place, out, images, placements, drawing)
+        return
     _native.preprocess_into(
-        out,
+        cast("NDArray[Any]", out),
         [as_image(image) for image in images],
         placements,
         swap_channels=swap_channels,
@@ -178,6 +217,26 @@ def preprocess_into(
         keep_padding=keep_padding,
         interpolation=interpolation,
     )
+
+
+@overload
+def preprocess(
+    images: Sequence[ArrayOnDevice],
+    placements: Sequence[Placement],
+    *,
+    size: tuple[int, int],
+    **options: Unpack[DrawingOptions],
+) -> DeviceArray: ...
+
+
+@overload
+def preprocess(
+    images: Sequence[Image],
+    placements: Sequence[Placement],
+    *,
+    size: tuple[int, int],
+    **options: Unpack[DrawingOptions],
+) -> NDArray[Any]: ...
 
 
 def preprocess(
@@ -194,17 +253,20 @@ def preprocess(
     std: Sequence[float] | None = None,
     scale: float | Sequence[float] | None = None,
     offset: float | Sequence[float] | None = None,
-) -> NDArray[Any]:
+    device: Device | None = None,
+    stream: Stream | None = None,
+) -> NDArray[Any] | DeviceArray:
     """`preprocess_into` a new array.
 
     Args:
-        images, placements, interpolation, swap_channels, pad_value, divisor, mean, std, scale, offset: see
-            `preprocess_into`.
+        images, placements, interpolation, swap_channels, pad_value, divisor, mean, std, scale, offset, device, stream:
+            see `preprocess_into`.
         size: (height, width) of the canvas.
         dtype: "float32", "float16", "bfloat16" or "uint8".
 
     Returns:
-        [n, 3, height, width] of `dtype`; uint16, the bits, for "bfloat16".
+        [n, 3, height, width] of `dtype`; uint16, the bits, for "bfloat16". Of images on a device it is there, also of
+        "bfloat16", and nobody has waited for it.
 
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
@@ -217,7 +279,14 @@ def preprocess(
         element = np.uint16
     elif _dtype_of(dtype) == np.uint16:
         raise ValueError('dtype is uint16; give "bfloat16" for its bits, or "float32", "float16" or "uint8"')
-    out = np.empty((len(images), 3, height, width), dtype=element)
+    shape = (len(images), 3, height, width)
+    place = place_of(images, device, stream)
+    out: NDArray[Any] | DeviceArray
+    if place is None:
+        out = np.empty(shape, dtype=element)
+    else:
+        out = on_device.empty_canvas(place, shape, "bfloat16" if element is np.uint16 else np.dtype(element).name)
+        device, stream = place
     preprocess_into(
         out,
         images,
@@ -230,8 +299,18 @@ def preprocess(
         std=std,
         scale=scale,
         offset=offset,
+        device=device,
+        stream=stream,
     )
     return out
+
+
+@overload
+def letterbox(image: ArrayOnDevice, *, size: tuple[int, int], **options: Unpack[LetterboxOptions]) -> DeviceArray: ...
+
+
+@overload
+def letterbox(image: Image, *, size: tuple[int, int], **options: Unpack[LetterboxOptions]) -> NDArray[Any]: ...
 
 
 def letterbox(
@@ -248,7 +327,9 @@ def letterbox(
     std: Sequence[float] | None = None,
     scale: float | Sequence[float] | None = None,
     offset: float | Sequence[float] | None = None,
-) -> NDArray[Any]:
+    device: Device | None = None,
+    stream: Stream | None = None,
+) -> NDArray[Any] | DeviceArray:
     """One image, fitted into `size` keeping its aspect ratio, padded, and made network input.
 
     >>> import numpy as np, rfkernels
@@ -260,20 +341,23 @@ def letterbox(
         image: uint8 [height, width] or [height, width, 1 | 3 | 4].
         size: (height, width) of the canvas.
         rounding: "truncate" (V2) or "half_to_even" (ultralytics 8.4).
-        interpolation, pad_value, swap_channels, divisor, mean, std, scale, offset: see `preprocess_into`.
+        interpolation, pad_value, swap_channels, divisor, mean, std, scale, offset, device, stream: see
+            `preprocess_into`.
         dtype: "float32", "float16", "bfloat16" or "uint8" (the resized bytes themselves).
 
     Returns:
-        [3, height, width] of `dtype`; uint16, the bits, for "bfloat16".
+        [3, height, width] of `dtype`; uint16, the bits, for "bfloat16". Of an image on a device, see `preprocess`.
 
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
     """
-    array = as_image(image)
-    if array.ndim < 2:
-        raise ValueError(f"image has shape {array.shape}; give [height, width] or [height, width, channels]")
-    placement = plan_placement(array.shape[0], array.shape[1], size=size, mode="letterbox", rounding=rounding)
-    result: NDArray[Any] = preprocess(
+    place = place_of((image,), device, stream)
+    array = as_image(image) if place is None else image
+    shape = array.shape if place is None else shape_of(image, "image", place)
+    if len(shape) < 2:
+        raise ValueError(f"image has shape {shape}; give [height, width] or [height, width, channels]")
+    placement = plan_placement(shape[0], shape[1], size=size, mode="letterbox", rounding=rounding)
+    canvas: NDArray[Any] | DeviceArray = preprocess(
         [array],
         [placement],
         size=size,
@@ -286,8 +370,10 @@ def letterbox(
         std=std,
         scale=scale,
         offset=offset,
-    )[0]
-    return result
+        device=device,
+        stream=stream,
+    )
+    return on_device.only_image(canvas) if isinstance(canvas, DeviceArray) else cast("NDArray[Any]", canvas[0])
 
 
 def grayscale(image: Image, *, color_order: ColorOrder = "bgr") -> NDArray[np.uint8]:
@@ -305,6 +391,7 @@ def grayscale(image: Image, *, color_order: ColorOrder = "bgr") -> NDArray[np.ui
 
     Source: OpenCV's cvtColor(COLOR_BGR2GRAY), bit for bit.
     """
+    refuse_on_host("grayscale", image=image)
     return _native.grayscale(as_image(image), color_order=color_order)
 
 
@@ -326,6 +413,7 @@ def contrast(image: Image, *, kind: Contrast) -> NDArray[np.uint8]:
     Source: scikit-image 0.25 as inference-models 0.39 calls it (`rescale_intensity`, `equalize_hist`,
     `equalize_adapthist` with clip limit 0.03), byte for byte.
     """
+    refuse_on_host("contrast", image=image)
     return _native.contrast(as_image(image), kind=kind)
 
 

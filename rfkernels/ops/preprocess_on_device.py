@@ -105,6 +105,7 @@ class PreprocessOnDevice:
         _native.preprocess_on_device(
             self.out.device.native, self._parameters.address, self.out.view(), self._interpolation, stream.handle
         )
+        self.out.written_on(stream)
 
 
 def _unused_placement(height: int, width: int) -> Placement:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from rfkernels.device import Stream
 from rfkernels.engines import DeviceSession, Session
-from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.images import Image, ImageOptions
 from rfkernels.ops import Placement
+from rfkernels.ops.on_device import ArrayOnDevice
 from rfkernels.schema import (
     ClassificationInferenceRequest,
     ClassificationInferenceResponse,
@@ -23,6 +24,7 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import fraction, number
 from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.device_images import AnySource
 from rfkernels.tasks.device_request import DeviceParts, Room
 from rfkernels.tasks.preparation import Preparation
 from rfkernels.tasks.vision_model import VisionModel
@@ -53,6 +55,7 @@ class ClassificationOptions(TypedDict, total=False):
     confidence: float
     convention: str | None
     image_options: ImageOptions | None
+    stream: Stream | None
 
 
 class ClassificationModel(
@@ -68,28 +71,33 @@ class ClassificationModel(
 
     @overload
     def infer(
-        self, images: list[ImageSource], **options: Unpack[ClassificationOptions]
+        self, images: list[AnySource], **options: Unpack[ClassificationOptions]
     ) -> list[ClassificationResponse]: ...
 
     @overload
-    def infer(self, images: ImageSource, **options: Unpack[ClassificationOptions]) -> ClassificationResponse: ...
+    def infer(self, images: AnySource, **options: Unpack[ClassificationOptions]) -> ClassificationResponse: ...
 
     def infer(
         self,
-        images: ImageSource | list[ImageSource],
+        images: AnySource | list[AnySource],
         *,
         confidence: float = _CONFIDENCE,
         convention: str | None = None,
         image_options: ImageOptions | None = None,
+        stream: Stream | None = None,
     ) -> ClassificationResponse | list[ClassificationResponse]:
         """Say of which class, or classes, an image is.
 
         Args:
             images: a path, bytes, base64 text, URL (see `image_options`), BGR or grey uint8 array, Pillow image, or
-                a list of them.
+                a list of them. Of a model on a device also arrays there, which are read where they lie: a
+                `DeviceArray`, or one of torch, CuPy, PyCUDA or Numba, uint8 [height, width] or
+                [height, width, 1 | 3 | 4] of any row pitch.
             confidence: in [0, 1]; classes of less are left out (of `predicted_classes`, in the multi-label form).
             convention: "v2" or "ultralytics"; None is the model's. Classes come out the same.
             image_options: what kinds of images are let in, and how large.
+            stream: of the model's device, where images are there: what was put on it before is waited for. None is
+                enough where the arrays say themselves who wrote them, as all do that speak DLPack.
 
         Returns:
             The V2 response; a list of them for a list of images.
@@ -100,14 +108,23 @@ class ClassificationModel(
         """
         chosen = self.convention if convention is None else convention_named(convention)
         settings = ClassificationSettings(chosen, fraction("confidence", confidence))
-        return self._infer(images, settings, image_options)
+        return self._infer(images, settings, image_options, stream)
 
     def classify_images(
-        self, images: Sequence[Image], convention: Convention | None = None, preparation: Preparation | None = None
+        self,
+        images: Sequence[Image | ArrayOnDevice],
+        convention: Convention | None = None,
+        preparation: Preparation | None = None,
+        *,
+        stream: Stream | None = None,
     ) -> list[NDArray[np.float32]]:
-        """For each image the probability of each class, float32 [classes], for those who do not need a response."""
+        """For each image the probability of each class, float32 [classes], for those who do not need a response.
+
+        Args:
+            images: from `rfkernels.images.load_image`, or arrays on the model's device; see `infer`, as `stream`.
+        """
         settings = ClassificationSettings(convention or self.convention, _CONFIDENCE)
-        return self._find(images, settings, preparation)
+        return self._find(self._taken(images, stream), settings, preparation)
 
     def finish(
         self,

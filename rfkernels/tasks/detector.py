@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import ops
+from rfkernels.device import Stream
 from rfkernels.engines import DeviceEngine, Engine, Session
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import Image, ImageOptions
 from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Candidates, Detections, Placement
+from rfkernels.ops.on_device import ArrayOnDevice
 from rfkernels.schema import ObjectDetectionInferenceRequest, new_ids
 from rfkernels.tasks.arguments import at_least_zero, fraction, fraction_of_request, truth
 from rfkernels.tasks.convention import Convention, convention_named
@@ -34,6 +36,7 @@ class InferOptions(TypedDict, total=False):
     class_filter: Sequence[str] | None
     convention: str | None
     image_options: ImageOptions | None
+    stream: Stream | None
 
 
 BoxRequestT = TypeVar("BoxRequestT", bound=ObjectDetectionInferenceRequest)
@@ -58,18 +61,20 @@ class Detector(
 
     def detect_images(
         self,
-        images: Sequence[Image],
+        images: Sequence[Image | ArrayOnDevice],
         settings: BoxSettingsT | None = None,
         preparation: Preparation | None = None,
+        *,
+        stream: Stream | None = None,
     ) -> list[FoundT]:
         """What is found as arrays, for those who do not need a response.
 
         Args:
-            images: from `rfkernels.images.load_image`.
+            images: from `rfkernels.images.load_image`, or arrays on the model's device; see `infer`, as `stream`.
             settings: `default_settings` by default.
             preparation: the model's own by default.
         """
-        return self._find(images, settings or self.default_settings(), preparation)
+        return self._find(self._taken(images, stream), settings or self.default_settings(), preparation)
 
     def default_settings(self, convention: Convention | None = None) -> BoxSettingsT:
         """A convention's own; of the model's convention by default."""

@@ -13,6 +13,7 @@ from rfkernels.images import Image
 from rfkernels.ops import Placement
 from rfkernels.ops.preprocess_on_device import PreprocessOnDevice
 from rfkernels.tasks.convention import Convention
+from rfkernels.tasks.device_images import ImageOnDevice, wait_for_readers
 from rfkernels.tasks.preparation import DescriptorsTooLargeError, Preparation
 from rfkernels.tasks.staging import Staging
 
@@ -109,6 +110,17 @@ class DeviceRequest(Generic[SettingsT, FoundT]):
         self, images: Sequence[Image], preparation: Preparation, convention: Convention, settings: SettingsT
     ) -> list[FoundT]:
         """Find what is in up to `batch` images: one graph launch, one wait."""
+        arrived = [image.arrive(self.stream) for image in images if isinstance(image, ImageOnDevice)]
+        try:
+            return self._run(images, preparation, convention, settings)
+        except BaseException:
+            if arrived:
+                wait_for_readers(self.stream)
+            raise
+
+    def _run(
+        self, images: Sequence[Image], preparation: Preparation, convention: Convention, settings: SettingsT
+    ) -> list[FoundT]:
         placements = preparation.describe(images, self._drawing, self._staging, convention)
         self.finish.describe(images, placements, settings)
         if self._graph is None:

@@ -63,6 +63,11 @@ def draw_response(
     """
     if not isinstance(response, ObjectResponse | ClassifiedResponse):
         raise InvalidArgumentError(f"response is a {type(response).__name__}; give that of one of the four tasks")
+    if not isinstance(image, Image):
+        raise InvalidArgumentError(
+            f"image is a {type(image).__name__}; give what load_image returns, whose pixels are on the host, where "
+            "pictures are drawn"
+        )
     _check_size(image, response)
     supervision = require_supervision()
     # supervision draws onto BGR.

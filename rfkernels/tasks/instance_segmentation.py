@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import ops
+from rfkernels.device import Stream
 from rfkernels.errors import InvalidMaskDecodeArgumentError
-from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.images import Image, ImageOptions
 from rfkernels.ops import Detections, MaskGrid, Placement, Polygons, RunLengths
 from rfkernels.schema import (
     InferenceResponseImage,
@@ -25,6 +26,7 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import one_of, truth
 from rfkernels.tasks.detector import Detector, InferOptions, centred
+from rfkernels.tasks.device_images import AnySource
 from rfkernels.tasks.device_request import DeviceParts, Room
 from rfkernels.tasks.network_check import HEAD_STRIDES
 from rfkernels.tasks.polygons import merged
@@ -68,17 +70,17 @@ class InstanceSegmentationModel(
 
     @overload
     def infer(
-        self, images: list[ImageSource], **options: Unpack[SegmentationOptions]
+        self, images: list[AnySource], **options: Unpack[SegmentationOptions]
     ) -> list[InstanceSegmentationInferenceResponse]: ...
 
     @overload
     def infer(
-        self, images: ImageSource, **options: Unpack[SegmentationOptions]
+        self, images: AnySource, **options: Unpack[SegmentationOptions]
     ) -> InstanceSegmentationInferenceResponse: ...
 
     def infer(
         self,
-        images: ImageSource | list[ImageSource],
+        images: AnySource | list[AnySource],
         *,
         confidence: float | None = None,
         iou_threshold: float | None = None,
@@ -91,12 +93,13 @@ class InstanceSegmentationModel(
         allow_reduced_mask_resolution: bool = False,
         convention: str | None = None,
         image_options: ImageOptions | None = None,
+        stream: Stream | None = None,
     ) -> InstanceSegmentationInferenceResponse | list[InstanceSegmentationInferenceResponse]:
         """Detect objects and their masks.
 
         Args:
-            images, confidence, iou_threshold, max_detections, class_agnostic_nms, class_filter, image_options: see
-                `ObjectDetectionModel.infer`.
+            images, confidence, iou_threshold, max_detections, class_agnostic_nms, class_filter, image_options, stream:
+                see `ObjectDetectionModel.infer`.
             response_mask_format: "polygon" for the outlines, "rle" for masks as COCO has them.
             mask_decode_mode: "accurate", "fast" or "tradeoff": masks of the size of the image, of the network's masks,
                 or between the two. Has an effect with `allow_reduced_mask_resolution` only.
@@ -129,7 +132,7 @@ class InstanceSegmentationModel(
             resolution_factor=factor if reports_grid else 1.0,
             reports_grid=reports_grid,
         )
-        return self._infer(images, _checked(settings), image_options)
+        return self._infer(images, _checked(settings), image_options, stream)
 
     def extend(
         self,

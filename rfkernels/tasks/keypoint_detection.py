@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rfkernels import ops
 from rfkernels.device import Stream
-from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.images import Image, ImageOptions
 from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Detections, Placement
 from rfkernels.ops.keypoints_on_device import KeypointsOnDevice
@@ -26,6 +26,7 @@ from rfkernels.tasks.arguments import fraction, fraction_of_request
 from rfkernels.tasks.detection_on_device import BoxesOnDevice
 from rfkernels.tasks.detection_settings import DetectionSettings
 from rfkernels.tasks.detector import Detector, InferOptions, centred
+from rfkernels.tasks.device_images import AnySource
 from rfkernels.tasks.device_request import DeviceParts, Room
 from rfkernels.tasks.network_check import HEAD_STRIDES
 
@@ -84,15 +85,15 @@ class KeypointDetectionModel(
 
     @overload
     def infer(
-        self, images: list[ImageSource], **options: Unpack[KeypointOptions]
+        self, images: list[AnySource], **options: Unpack[KeypointOptions]
     ) -> list[KeypointsDetectionInferenceResponse]: ...
 
     @overload
-    def infer(self, images: ImageSource, **options: Unpack[KeypointOptions]) -> KeypointsDetectionInferenceResponse: ...
+    def infer(self, images: AnySource, **options: Unpack[KeypointOptions]) -> KeypointsDetectionInferenceResponse: ...
 
     def infer(
         self,
-        images: ImageSource | list[ImageSource],
+        images: AnySource | list[AnySource],
         *,
         confidence: float | None = None,
         iou_threshold: float | None = None,
@@ -102,12 +103,13 @@ class KeypointDetectionModel(
         keypoint_confidence: float = 0.0,
         convention: str | None = None,
         image_options: ImageOptions | None = None,
+        stream: Stream | None = None,
     ) -> KeypointsDetectionInferenceResponse | list[KeypointsDetectionInferenceResponse]:
         """Detect objects and the keypoints of each.
 
         Args:
-            images, confidence, iou_threshold, max_detections, class_agnostic_nms, class_filter, image_options: see
-                `ObjectDetectionModel.infer`.
+            images, confidence, iou_threshold, max_detections, class_agnostic_nms, class_filter, image_options, stream:
+                see `ObjectDetectionModel.infer`.
             keypoint_confidence: in [0, 1]; a keypoint of less is left out, and so is one of 0.
             convention: "v2": keypoints in whole pixels, also outside the image; "ultralytics": in fractions of a
                 pixel, clamped to the image. None is the model's.
@@ -128,7 +130,7 @@ class KeypointDetectionModel(
             convention=convention,
             keypoint_confidence=fraction("keypoint_confidence", keypoint_confidence),
         )
-        return self._infer(images, settings, image_options)
+        return self._infer(images, settings, image_options, stream)
 
     def extend(
         self,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from numpy.typing import NDArray
 
-from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.device import Stream
+from rfkernels.images import Image, ImageOptions
 from rfkernels.ops import Detections, Placement
 from rfkernels.schema import (
     InferenceResponseImage,
@@ -18,6 +19,7 @@ from rfkernels.schema import (
 from rfkernels.tasks.detection_on_device import BoxesOnDevice
 from rfkernels.tasks.detection_settings import DetectionSettings
 from rfkernels.tasks.detector import Detector, InferOptions, centred
+from rfkernels.tasks.device_images import AnySource
 from rfkernels.tasks.device_request import DeviceParts, Room
 
 if TYPE_CHECKING:
@@ -37,15 +39,15 @@ class ObjectDetectionModel(
 
     @overload
     def infer(
-        self, images: list[ImageSource], **options: Unpack[InferOptions]
+        self, images: list[AnySource], **options: Unpack[InferOptions]
     ) -> list[ObjectDetectionInferenceResponse]: ...
 
     @overload
-    def infer(self, images: ImageSource, **options: Unpack[InferOptions]) -> ObjectDetectionInferenceResponse: ...
+    def infer(self, images: AnySource, **options: Unpack[InferOptions]) -> ObjectDetectionInferenceResponse: ...
 
     def infer(
         self,
-        images: ImageSource | list[ImageSource],
+        images: AnySource | list[AnySource],
         *,
         confidence: float | None = None,
         iou_threshold: float | None = None,
@@ -54,12 +56,15 @@ class ObjectDetectionModel(
         class_filter: Sequence[str] | None = None,
         convention: str | None = None,
         image_options: ImageOptions | None = None,
+        stream: Stream | None = None,
     ) -> ObjectDetectionInferenceResponse | list[ObjectDetectionInferenceResponse]:
         """Detect objects.
 
         Args:
             images: a path, bytes, base64 text, URL (see `image_options`), BGR or grey uint8 array, Pillow image, or
-                a list of them.
+                a list of them. Of a model on a device also arrays there, which are read where they lie: a
+                `DeviceArray`, or one of torch, CuPy, PyCUDA or Numba, uint8 [height, width] or
+                [height, width, 1 | 3 | 4] of any row pitch.
             confidence: in [0, 1]; the score of a detection is greater. Default: the convention's.
             iou_threshold: in [0, 1]; a box whose IoU with a better one is greater is dropped. Default: see above.
             max_detections: most detections of one image, the surest. Default: the convention's.
@@ -67,13 +72,16 @@ class ObjectDetectionModel(
             class_filter: names of the classes to give; None gives all.
             convention: "v2" or "ultralytics"; None is the model's.
             image_options: what kinds of images are let in, and how large.
+            stream: of the model's device, where images are there: what was put on it before is waited for. None is
+                enough where the arrays say themselves who wrote them, as all do that speak DLPack.
 
         Returns:
             The V2 response; a list of them for a list of images. Boxes are in pixels of the original image.
 
         Raises:
             InputImageLoadError: an image cannot be read.
-            InvalidArgumentError: an option is out of its range, or names an unknown class.
+            InvalidArgumentError: an option is out of its range, or names an unknown class; an array on a device is not
+                on the model's, or needs a step of the model that runs on the host.
         """
         settings = self._settings(
             confidence=confidence,
@@ -83,7 +91,7 @@ class ObjectDetectionModel(
             class_filter=class_filter,
             convention=convention,
         )
-        return self._infer(images, settings, image_options)
+        return self._infer(images, settings, image_options, stream)
 
     def extend(
         self,

@@ -9,6 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rfkernels import ops
+from rfkernels.device import DeviceArray
+from rfkernels.errors import InvalidArgumentError
 from rfkernels.images import Image
 from rfkernels.images.image import refusal
 from rfkernels.model_metadata import ModelMetadata, Preprocessing
@@ -16,6 +18,7 @@ from rfkernels.ops import Placement, Rectangle, StaticCrop
 from rfkernels.ops.preprocess import Interpolation
 from rfkernels.ops.preprocess_on_device import PreprocessOnDevice
 from rfkernels.tasks.convention import Convention
+from rfkernels.tasks.device_images import ImageOnDevice
 from rfkernels.tasks.staging import Staging
 
 
@@ -108,6 +111,8 @@ class Preparation:
     ) -> list[Placement]:
         """Bring images to memory that a device can read, and say what its next launch is to draw.
 
+        Those that are on the device are read where they are.
+
         Returns:
             Where each image will lie in the input.
 
@@ -118,14 +123,16 @@ class Preparation:
         needed = drawing.descriptor_bytes([*crops, *[crops[-1]] * (drawing.out.shape[0] - len(crops))])
         if needed > drawing.room:
             raise DescriptorsTooLargeError(needed)
-        # A launch swaps the channels of all its images or of none: one of another order is turned round here.
-        order = images[0].color_order
-        views = staging.hold(
-            [
-                values if image.color_order == order or values.ndim == 2 else values[..., :3][..., ::-1]
-                for image, values in zip(images, pixels, strict=True)
-            ]
-        )
+        # A launch swaps the channels of all its images or of none: one of another order is turned round here, on the
+        # host. Those on the device all have one order.
+        order = next((image for image in images if isinstance(image, ImageOnDevice)), images[0]).color_order
+        on_host = [
+            values if image.color_order == order or values.ndim == 2 else values[..., :3][..., ::-1]
+            for image, values in zip(images, pixels, strict=True)
+            if not isinstance(values, DeviceArray)
+        ]
+        held = iter(staging.hold(on_host))
+        views = [values.view() if isinstance(values, DeviceArray) else next(held) for values in pixels]
         steps = self._steps
         drawing.describe(
             views,
@@ -145,10 +152,11 @@ class Preparation:
 
     def _arrange(
         self, images: Sequence[Image], convention: Convention
-    ) -> tuple[list[Placement], list[NDArray[Any]], list[Placement]]:
+    ) -> tuple[list[Placement], list[Any], list[Placement]]:
         """Where each image lies in the input; its pixels after grayscale and contrast, and where those lie."""
         placements = [self._placement(image, convention) for image in images]
-        pixels, crops = [], []
+        pixels: list[NDArray[Any] | DeviceArray] = []
+        crops = []
         for image, placement in zip(images, placements, strict=True):
             prepared, remaining = self._enhance(image, placement)
             pixels.append(prepared)
@@ -179,11 +187,16 @@ class Preparation:
             # The model's own steps are sound, so it is the image that they do not fit: a crop that leaves no pixel.
             raise refusal(f"the model's preprocessing does not fit it ({error}).") from error
 
-    def _enhance(self, image: Image, placement: Placement) -> tuple[NDArray[Any], Placement]:
+    def _enhance(self, image: Image, placement: Placement) -> tuple[NDArray[Any] | DeviceArray, Placement]:
         """Grayscale and contrast look at the cropped image alone; what they return begins at its first pixel."""
         steps = self._steps
         if not steps.grayscale and steps.contrast is None:
-            return image.pixels, placement
+            return image.array if isinstance(image, ImageOnDevice) else image.pixels, placement
+        if isinstance(image, ImageOnDevice):
+            raise InvalidArgumentError(
+                f"{image.name} is on a device, and the model's {'grayscale' if steps.grayscale else 'contrast'} runs "
+                "on the host; copy it there and give that array"
+            )
         crop = placement.crop
         pixels = image.pixels[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
         if steps.grayscale:

@@ -11,11 +11,13 @@ from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, cast
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from rfkernels.device import Device, Stream
 from rfkernels.engines import DeviceEngine, Engine, Session
 from rfkernels.errors import InvalidArgumentError
-from rfkernels.images import Image, ImageOptions, ImageSource
+from rfkernels.images import Image, ImageOptions
 from rfkernels.model_metadata import ModelMetadata
 from rfkernels.ops import Placement
+from rfkernels.ops.on_device import ArrayOnDevice
 from rfkernels.schema import (
     ClassificationInferenceRequest,
     ClassificationInferenceResponse,
@@ -28,6 +30,7 @@ from rfkernels.schema import (
 )
 from rfkernels.tasks.arguments import checked_options, load_all
 from rfkernels.tasks.convention import Convention, convention_named
+from rfkernels.tasks.device_images import AnySource, load_sources
 from rfkernels.tasks.device_request import DeviceParts, DeviceRequests, Finish, Room
 from rfkernels.tasks.drawing import draw_response, encode_jpeg
 from rfkernels.tasks.network_check import check_device_network, check_network
@@ -181,13 +184,26 @@ class VisionModel(ABC, Generic[RequestT, SettingsT, FoundT, ResponseT]):
     @abstractmethod
     def _convention_of(self, settings: SettingsT) -> Convention: ...
 
+    @property
+    def _device(self) -> Device | None:
+        """Where the model runs; None is the CPU."""
+        return None if self._device_requests is None else self._device_requests.device
+
     def _infer(
-        self, images: ImageSource | list[ImageSource], settings: SettingsT, image_options: ImageOptions | None
+        self,
+        images: AnySource | list[AnySource],
+        settings: SettingsT,
+        image_options: ImageOptions | None,
+        stream: Stream | None,
     ) -> ResponseT | list[ResponseT]:
         started = time.perf_counter()
-        loaded = load_all("images", images, checked_options(image_options))
+        loaded = load_sources("images", images, checked_options(image_options), self._device, stream)
         responses = self._respond(loaded, self._find(loaded, settings), settings, started)
         return responses if isinstance(images, list) else responses[0]
+
+    def _taken(self, images: Sequence[Image | ArrayOnDevice], stream: Stream | None) -> list[Image]:
+        """Loaded images as they are, and arrays on the model's device as images."""
+        return load_sources("images", list(images), checked_options(None), self._device, stream)
 
     def _find(
         self, images: Sequence[Image], settings: SettingsT, preparation: Preparation | None = None

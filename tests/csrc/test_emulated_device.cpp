@@ -97,13 +97,20 @@ void test_events_order_streams() {
     CHECK(desk.device->call_host(&Call::run, &three, desk.stream).ok());
     CHECK(desk.device->wait_event(event, other).ok());
     CHECK(desk.device->call_host(&Call::run, &two, other).ok());
+    // To ask is not to wait.
+    bool is_done = true;
+    CHECK(desk.device->query_event(event, &is_done).ok());
+    CHECK(!is_done && calls.numbers.empty());
     CHECK(desk.device->synchronize(other).ok());
+    CHECK(desk.device->query_event(event, &is_done).ok());
+    CHECK(is_done);
     // What came after the event has no reason to be done.
     CHECK((calls.numbers == std::vector<int>{1, 2}));
     CHECK(desk.device->synchronize_event(event).ok());
     CHECK(calls.numbers.size() == 2);
     CHECK(desk.device->destroy_event(event).ok());
     CHECK(!desk.device->destroy_event(event).ok());
+    CHECK(!desk.device->query_event(event, &is_done).ok());
     CHECK(desk.device->destroy_stream(other).ok());
     CHECK(!desk.device->synchronize(other).ok());
 }
@@ -133,8 +140,15 @@ void test_a_graph_does_its_work_again() {
     CHECK(!desk.device->synchronize(desk.stream).ok());
     CHECK(!desk.device->synchronize_event(fork).ok());
     CHECK(!desk.device->destroy_stream(other).ok());
+    bool is_done = false;
+    CHECK(!desk.device->query_event(fork, &is_done).ok());
+    bool is_captured = false;
+    CHECK(desk.device->is_captured(other, &is_captured).ok());
+    CHECK(is_captured);
     Graph graph = nullptr;
     CHECK(desk.device->end_capture(desk.stream, &graph).ok());
+    CHECK(desk.device->is_captured(desk.stream, &is_captured).ok());
+    CHECK(!is_captured);
     CHECK(!desk.device->end_capture(desk.stream, &graph).ok());
     CHECK(calls.numbers.empty());
     const DeviceCounters before = desk.device->counters();

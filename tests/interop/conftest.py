@@ -40,6 +40,8 @@ def loaded_modules_are_no_garbage() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_memory_left() -> Iterator[None]:
     """Every test gives back what it took."""
+    # Of other folders' tests, what nobody has waited for.
+    open_device("emulated").in_flight.finish()
     gc.collect()
     before = _native.emulation.live_allocations()
     yield

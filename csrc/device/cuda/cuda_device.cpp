@@ -186,6 +186,24 @@ class CudaDevice final : public Device {
         });
     }
 
+    Status query_event(Event event, bool* is_done) override {
+        return on_device([&] {
+            const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(event));
+            *is_done = error == cudaSuccess;
+            if (error != cudaErrorNotReady) return checked(error, "cudaEventQuery");
+            cudaGetLastError();  // no error, but kept as one
+            return Status();
+        });
+    }
+
+    Status is_captured(Stream stream, bool* captured) override {
+        return on_device([&] {
+            cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+            const Status status = checked(cudaStreamIsCapturing(of(stream), &capture), "cudaStreamIsCapturing");
+            *captured = capture != cudaStreamCaptureStatusNone;
+            return status;
+        });
+    }
     Status begin_capture(Stream stream) override {
         return on_device([&] {
             // Relaxed: Python may collect memory of another request, on this thread too, in the middle of a capture.

@@ -375,6 +375,27 @@ Status EmulatedDevice::synchronize_event(Event event) {
     });
 }
 
+Status EmulatedDevice::query_event(Event event, bool* is_done) {
+    return guarded(kNoMemory, [&]() -> Status {
+        const std::lock_guard<std::recursive_mutex> lock(mutex_);
+        EmulatedEvent* known = static_cast<EmulatedEvent*>(event);
+        if (events_.count(known) == 0) return Status::invalid_argument("event is not one of the emulated device");
+        if (known->captured_in != nullptr) {
+            return Status::invalid_argument(
+                "query_event was called for an event of a capture, which nothing has run of; end the capture first");
+        }
+        *is_done = known->stream == nullptr || known->stream->done >= known->position;
+        return Status();
+    });
+}
+
+Status EmulatedDevice::is_captured(Stream handle, bool* captured) {
+    return on_stream(handle, [&](EmulatedStream* stream) -> Status {
+        *captured = stream->capture != nullptr;
+        return Status();
+    });
+}
+
 Status EmulatedDevice::begin_capture(Stream handle) {
     return on_stream(handle, [&](EmulatedStream* stream) -> Status {
         if (stream == &default_stream_) {

@@ -67,8 +67,10 @@ class EmulatedDevice final : public Device {
     Status record_event(Event event, Stream stream) override;
     Status wait_event(Event event, Stream stream) override;
     Status synchronize_event(Event event) override;
+    Status query_event(Event event, bool* is_done) override;
     Status begin_capture(Stream stream) override;
     Status end_capture(Stream stream, Graph* graph) override;
+    Status is_captured(Stream stream, bool* captured) override;
     Status destroy_graph(Graph graph) override;
     Status launch_graph(Graph graph, Stream stream) override;
 

@@ -84,10 +84,13 @@ class Device {
     /// What comes later on the stream waits for what came before the event's record.
     virtual Status wait_event(Event event, Stream stream) = 0;
     virtual Status synchronize_event(Event event) = 0;
+    /// Whether what came before the event's record is done, without waiting. An event of a capture cannot be asked.
+    virtual Status query_event(Event event, bool* is_done) = 0;
 
     /// What is put on the stream from now on is kept, not run; streams that wait for its events belong to it.
     virtual Status begin_capture(Stream stream) = 0;
     virtual Status end_capture(Stream stream, Graph* graph) = 0;
+    virtual Status is_captured(Stream stream, bool* captured) = 0;
     virtual Status destroy_graph(Graph graph) = 0;
     virtual Status launch_graph(Graph graph, Stream stream) = 0;
 
