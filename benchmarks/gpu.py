@@ -19,7 +19,7 @@ from rfkernels.benchmarks.gpu_requests import RequestTimes, time_requests
 from rfkernels.benchmarks.kernel_cases import CASES, CaseMaker, KernelCase
 from rfkernels.benchmarks.peers.gpu_ops import Peer, peers_of
 
-from rfkernels.device import Device, DeviceMemory, Stream, open_device
+from rfkernels.device import Device, DeviceMemory, Graph, Stream, open_device
 
 _ROTATED = 4
 _CALLS_IN_A_GRAPH = 64
@@ -33,7 +33,7 @@ class OpTimes:
 
     Attributes:
         case: what it is.
-        in_graph: of a call in a graph of many.
+        in_graph: of a call in a graph of many; None too where the op cannot be captured.
         called: of a call from Python.
         floor: what the least bytes that must move take at the speed of a copy within the device.
         peers: by name, of a call from Python; None where the peer ran and was not timed.
@@ -94,12 +94,14 @@ def _time_op(device: Device, maker: CaseMaker, repeats: int, bytes_per_microseco
         case.enqueue(stream)
     stream.synchronize()
     calls = _CALLS_IN_A_GRAPH if is_timed else 1
-    with stream.capture() as graphs:
-        _enqueue_in_turns(cases, calls, stream)
-    (graph,) = graphs
+    graphs: list[Graph] = []
+    if cases[0].is_capturable:
+        with stream.capture() as graphs:
+            _enqueue_in_turns(cases, calls, stream)
 
     def in_graph() -> None:
-        graph.launch(stream)
+        for graph in graphs:
+            graph.launch(stream)
         stream.synchronize()
 
     def called() -> None:
@@ -116,7 +118,7 @@ def _time_op(device: Device, maker: CaseMaker, repeats: int, bytes_per_microseco
     floor = cases[0].budget.floor
     return OpTimes(
         case=name,
-        in_graph=first,
+        in_graph=first if graphs else None,
         called=second,
         floor=None if floor is None or bytes_per_microsecond is None else floor / bytes_per_microsecond,
         peers={peer.name: median for peer, median in zip(peers, others, strict=True)},

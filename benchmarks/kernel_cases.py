@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rfkernels.benchmarks.random_model import make_random_model
 
 from rfkernels import _native, ops
-from rfkernels.device import Device, DeviceArray, ParameterBlock, Stream
+from rfkernels.device import Device, DeviceArray, DeviceMemory, ParameterBlock, Stream
 from rfkernels.engines import OpenVINOOptions
 from rfkernels.engines.openvino_on_device import EmulatedEngine
 from rfkernels.images import load_image
@@ -112,11 +112,13 @@ class KernelCase:
         name: what it is.
         enqueue: puts the op's launches on a stream. All that they need is there, and what they wrote may be anything.
         budget: of the bytes moved.
+        is_capturable: whether a graph may hold it.
     """
 
     name: str
     enqueue: Callable[[Stream], object]
     budget: Budget = Budget()
+    is_capturable: bool = True
 
 
 # Each makes one: on a device, with a stream to make it ready on, of random numbers that a seed gives.
@@ -281,6 +283,75 @@ def _keypoints(device: Device, stream: Stream, seed: int) -> KernelCase:
     return KernelCase(f"keypoints, {_DETECTIONS} of 17, float16", enqueue, Budget(floor, 1.1))
 
 
+def _nms(device: Device, stream: Stream, seed: int) -> KernelCase:
+    random = np.random.default_rng(seed)
+    count = 1000
+    corners = random.uniform(0, 600, (count, 2))
+    boxes = np.concatenate([corners, corners + random.uniform(10, 120, (count, 2))], axis=1).astype(np.float32)
+    given = device.upload(boxes, stream), device.upload(random.random(count).astype(np.float32), stream)
+    class_ids = device.upload(random.integers(0, _CLASSES, count).astype(np.int32), stream)
+
+    def enqueue(on: Stream) -> object:
+        return ops.nms(*given, class_ids, iou_threshold=0.5, stream=on)
+
+    # 24 bytes of a box, its score and its class; the indices.
+    return KernelCase(f"nms of {count}", enqueue, Budget(24 * count + 4 * 300), is_capturable=False)
+
+
+def _components(device: Device, stream: Stream, seed: int, *, count: int, height: int, width: int) -> KernelCase:
+    masks = device.upload(np.asarray(_blobs(seed, count, height, width) > 0, np.uint8), stream)
+    labels = device.empty(masks.shape, "int32", purpose="labels")
+    areas = device.empty(masks.shape, "int32", purpose="areas")
+    stack = count, height, width
+    size = _native.connected_components_scratch_bytes(stack)
+    scratch = DeviceMemory(device, max(size, 1), "scratch of components")
+
+    def enqueue(on: Stream) -> None:
+        _native.connected_components_on_device(
+            device.native, masks.address, stack, labels.address, areas.address, scratch.address, size, on.handle
+        )
+
+    # One launch has a mask in a block's shared memory, and moves no more than it must.
+    share = 1.1 if size == 0 else None
+    budget = Budget(masks.nbytes + labels.nbytes + areas.nbytes, share)
+    return KernelCase(f"connected components, {count} of {height} x {width}", enqueue, budget)
+
+
+def _cleaning(device: Device, stream: Stream, seed: int, *, count: int, height: int, width: int) -> KernelCase:
+    logits = device.upload(_blobs(seed, count, height, width), stream)
+    cleaned = device.empty(logits.shape, "float32", purpose="cleaned logits")
+    stack = count, height, width
+    size = _native.clean_mask_logits_scratch_bytes(stack)
+    scratch = DeviceMemory(device, max(size, 1), "scratch of cleaning")
+
+    def enqueue(on: Stream) -> None:
+        _native.clean_mask_logits_on_device(
+            device.native,
+            logits.address,
+            False,
+            stack,
+            100,
+            100,
+            0.0,
+            cleaned.address,
+            scratch.address,
+            size,
+            on.handle,
+        )
+
+    share = 1.1 if size == 0 else None
+    budget = Budget(2 * logits.nbytes, share)
+    return KernelCase(f"clean mask logits, {count} of {height} x {width}", enqueue, budget)
+
+
+def _blobs(seed: int, count: int, height: int, width: int) -> NDArray[np.float32]:
+    """[count, height, width]: smooth shapes with holes and sprinkles."""
+    random = np.random.default_rng(seed)
+    y, x = np.meshgrid(np.linspace(0, 6, height), np.linspace(0, 6, width), indexing="ij")
+    waves = [np.sin(x * a + b) * np.cos(y * b + a) for a, b in random.uniform(0.5, 3.0, (count, 2))]
+    return np.asarray(np.stack(waves) + random.normal(0.0, 0.2, (count, height, width)), np.float32)
+
+
 def _sectors_of_anchors(anchors: NDArray[np.int32], planes: int) -> int:
     """How many sectors hold the float16 values of some anchors, which lie a plane apart: neighbours share one."""
     count, begin = 0, 0
@@ -300,6 +371,11 @@ CASES: Sequence[CaseMaker] = (
     partial(_masks, form="bits"),
     partial(_masks, form="runs"),
     _keypoints,
+    _nms,
+    partial(_components, count=16, height=256, width=256),
+    partial(_components, count=1, height=1080, width=1920),
+    partial(_cleaning, count=16, height=256, width=256),
+    partial(_cleaning, count=1, height=1080, width=1920),
 )
 
 

@@ -36,6 +36,8 @@ def test_every_case_is_within_its_budget(rows):
         "masks, 100 at 1080p, bits",
         "masks, 100 at 1080p, runs",
         "keypoints, 100 of 17, float16",
+        "connected components, 16 of 256 x 256",
+        "clean mask logits, 16 of 256 x 256",
     }
 
 
@@ -56,6 +58,8 @@ def test_masks_are_counted_up_to_the_host(rows):
 def test_launches(rows):
     launches = {case: len(row.launches) for case, row in rows.items()}
     assert launches["detection 80 x 33600 float32"] == 1
+    assert launches["nms of 1000"] == 1
+    assert launches["connected components, 16 of 256 x 256"] == launches["clean mask logits, 16 of 256 x 256"] == 1
     # Beside the network: preprocess and detection; the masks' three; the keypoints.
     assert [launches[f"request: {task}, 320"] for task in ("detect", "segment", "pose")] == [2, 4, 3]
 
