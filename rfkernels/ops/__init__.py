@@ -17,6 +17,7 @@ from rfkernels.ops.detection import (
     nms,
     select_candidates,
 )
+from rfkernels.ops.images import NV12
 from rfkernels.ops.keypoints import keypoints_from_heads, keypoints_from_rows
 from rfkernels.ops.masks import (
     Polygons,
@@ -43,6 +44,7 @@ from rfkernels.ops.preprocess import (
 )
 
 __all__ = [
+    "NV12",
     "Candidates",
     "Components",
     "Detections",

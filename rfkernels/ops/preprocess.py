@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rfkernels import _native
 from rfkernels._native import Placement
 from rfkernels.ops.arguments import whole_number
+from rfkernels.ops.images import Image, as_array, as_arrays
 
 Mode: TypeAlias = Literal[
     "letterbox", "letterbox_reflect_edges", "stretch", "center_crop", "shortest_side_crop", "fit_longer_edge"
@@ -24,11 +25,6 @@ Interpolation: TypeAlias = Literal["bilinear", "antialiased"]
 Rounding: TypeAlias = Literal["truncate", "half_to_even"]
 Contrast: TypeAlias = Literal["stretching", "histogram_equalization", "adaptive_equalization"]
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
-
-#: uint8 [height, width] or [height, width, 1 | 3 | 4]: a NumPy array, or anything on the CPU that has `__dlpack__`,
-#: `__array_interface__` or `__array__`. Channels are taken in the order they have: blue first from OpenCV, red first
-#: in a Pillow image.
-Image: TypeAlias = Any
 
 _NO_MEAN = (0.0, 0.0, 0.0)
 _NO_STD = (1.0, 1.0, 1.0)
@@ -138,7 +134,7 @@ def preprocess_into(
             (`torch.Tensor.view(torch.uint16)`); uint8 holds the values as they are.
         images: n of uint8 [height, width] or [height, width, 1 | 3 | 4]. Grey becomes three equal channels, a fourth
             channel is ignored. Rows may lie any distance apart; an array whose pixels do not follow each other
-            (a transposed one, every second column) is copied first.
+            (a transposed one, every second column) is copied first. Or `NV12`, as the BGR picture that it stands for.
         placements: n, from `plan_placement`.
         interpolation: "bilinear" is OpenCV's INTER_LINEAR, of two by two pixels. "antialiased" is Pillow's BILINEAR, of
             all pixels that a resized one covers, in Pillow's fixed point, columns before rows (Pillow 13 takes the rows
@@ -153,8 +149,8 @@ def preprocess_into(
             normalization were drawn before: the padding is there already.
 
     Raises:
-        ValueError: shapes, dtypes or numbers of arguments that do not fit, `out` that is read-only or shares memory
-            with an image, normalization asked for in uint8; the message names the argument.
+        ValueError: shapes, dtypes or numbers of arguments that do not fit, NV12 whose sides are not even, `out` that is
+            read-only or shares memory with an image, normalization asked for in uint8; the message names the argument.
         MemoryError: no memory for a few rows of working space.
 
     Runs on the calling thread, without the GIL.
@@ -167,7 +163,7 @@ def preprocess_into(
     normalization = normalization_of(out.dtype.name, divisor=divisor, mean=mean, std=std, scale=scale, offset=offset)
     _native.preprocess_into(
         out,
-        [as_image(image) for image in images],
+        [as_arrays(image) for image in images],
         placements,
         swap_channels=swap_channels,
         pad_value=pad_value,
@@ -257,7 +253,7 @@ def letterbox(
     (3, 640, 640)
 
     Args:
-        image: uint8 [height, width] or [height, width, 1 | 3 | 4].
+        image: uint8 [height, width] or [height, width, 1 | 3 | 4], or `NV12`.
         size: (height, width) of the canvas.
         rounding: "truncate" (V2) or "half_to_even" (ultralytics 8.4).
         interpolation, pad_value, swap_channels, divisor, mean, std, scale, offset: see `preprocess_into`.
@@ -269,12 +265,13 @@ def letterbox(
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
     """
-    array = as_image(image)
-    if array.ndim < 2:
-        raise ValueError(f"image has shape {array.shape}; give [height, width] or [height, width, channels]")
-    placement = plan_placement(array.shape[0], array.shape[1], size=size, mode="letterbox", rounding=rounding)
+    arrays = as_arrays(image)
+    shape = arrays[0].shape if isinstance(arrays, tuple) else arrays.shape
+    if len(shape) < 2:
+        raise ValueError(f"image has shape {shape}; give [height, width] or [height, width, channels]")
+    placement = plan_placement(shape[0], shape[1], size=size, mode="letterbox", rounding=rounding)
     result: NDArray[Any] = preprocess(
-        [array],
+        [image],
         [placement],
         size=size,
         dtype=dtype,
@@ -305,7 +302,7 @@ def grayscale(image: Image, *, color_order: ColorOrder = "bgr") -> NDArray[np.ui
 
     Source: OpenCV's cvtColor(COLOR_BGR2GRAY), bit for bit.
     """
-    return _native.grayscale(as_image(image), color_order=color_order)
+    return _native.grayscale(as_array(image), color_order=color_order)
 
 
 def contrast(image: Image, *, kind: Contrast) -> NDArray[np.uint8]:
@@ -326,21 +323,7 @@ def contrast(image: Image, *, kind: Contrast) -> NDArray[np.uint8]:
     Source: scikit-image 0.25 as inference-models 0.39 calls it (`rescale_intensity`, `equalize_hist`,
     `equalize_adapthist` with clip limit 0.03), byte for byte.
     """
-    return _native.contrast(as_image(image), kind=kind)
-
-
-def as_image(image: Image) -> NDArray[Any]:
-    """The image as a NumPy array that shares its memory, where it can."""
-    if isinstance(image, np.ndarray):
-        return image
-    if hasattr(image, "__dlpack__"):
-        array: NDArray[Any] = np.from_dlpack(image)
-        return array
-    converted = np.asarray(image)
-    if converted.dtype.kind in "OUS":
-        pixels = "; its pixels are one" if hasattr(image, "pixels") else ""
-        raise ValueError(f"an image is a {type(image).__name__}; give an array, uint8 [height, width, 3]{pixels}")
-    return converted
+    return _native.contrast(as_array(image), kind=kind)
 
 
 def normalization_of(
