@@ -50,7 +50,7 @@ class NV12:
         Raises:
             ValueError: another dtype or shape.
         """
-        array = as_array(buffer)
+        array = as_array(buffer, "buffer", "[height * 3 / 2, width]")
         if array.dtype != np.uint8 or array.ndim != 2 or array.shape[0] % 3 != 0 or array.shape[1] % 2 != 0:
             raise ValueError(
                 f"buffer is {array.dtype} of shape {array.shape}; give uint8 [height * 3 / 2, width], height and width "
@@ -60,7 +60,7 @@ class NV12:
         return cls(array[:height], array[height:].reshape(height // 2, width // 2, 2))
 
 
-def as_array(image: Image) -> NDArray[Any]:
+def as_array(image: Image, what: str = "an image", shape: str = "[height, width, 3]") -> NDArray[Any]:
     """The image as a NumPy array that shares its memory, where it can."""
     if isinstance(image, np.ndarray):
         return image
@@ -70,12 +70,13 @@ def as_array(image: Image) -> NDArray[Any]:
     converted = np.asarray(image)
     if converted.dtype.kind in "OUS":
         pixels = "; its pixels are one" if hasattr(image, "pixels") else ""
-        raise ValueError(f"an image is a {type(image).__name__}; give an array, uint8 [height, width, 3]{pixels}")
+        raise ValueError(f"{what} is a {type(image).__name__}; give an array, uint8 {shape}{pixels}")
     return converted
 
 
 def as_arrays(image: Image) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """The same, of NV12 the two planes: what the native `preprocess_into` takes."""
     if isinstance(image, NV12):
-        return as_array(image.luma), as_array(image.chroma)
+        luma = as_array(image.luma, "luma of an NV12 image", "[height, width]")
+        return luma, as_array(image.chroma, "chroma of an NV12 image", "[height / 2, width / 2, 2]")
     return as_array(image)
