@@ -196,6 +196,8 @@ void test_awkward_sizes() {
             {"shrunk", {{23, 130}, DataType::kBfloat16, interpolation, {{62, 402, kAll, false, 0, 0, 2, 5}}}});
         cases.push_back(
             {"far apart", {{5, 129}, DataType::kUint8, interpolation, {{12, 2600, kAll, false, 1, 2, 3, 0}}}});
+        // More than half of the words that a warp can stage, where two planes need as many each.
+        cases.push_back({"apart", {{3, 128}, DataType::kUint8, interpolation, {{6, 1700, kAll, false, 0, 1, 0, 1}}}});
         cases.push_back({"cropped at odd rows and columns",
                          {{34, 140},
                           DataType::kFloat16,
