@@ -12,23 +12,29 @@ namespace rfkernels::nv12 {
 constexpr int kFractionBits = 20;
 constexpr int kLumaBlack = 16;
 constexpr int kChromaZero = 128;
+constexpr std::int32_t kHalf = 1 << (kFractionBits - 1);
+constexpr std::int32_t kLuma = 1220542;
+constexpr std::int32_t kBlueOfU = 2116026;
+constexpr std::int32_t kGreenOfU = -409993;
+constexpr std::int32_t kGreenOfV = -852492;
+constexpr std::int32_t kRedOfV = 1673527;
 
 /// What a pixel's luma adds to all channels, half a step included: at most 2.93e8, which with the chroma's part, at
 /// most 2.69e8 to either side, fits 31 bits.
 RFK_HOST_DEVICE static inline std::int32_t luma_part(int luma) {
     const std::int32_t above_black = luma > kLumaBlack ? luma - kLumaBlack : 0;
-    return 1220542 * above_black + (1 << (kFractionBits - 1));
+    return kLuma * above_black + kHalf;
 }
 
 // What the chroma adds to each; u and v are bytes as they are stored.
 RFK_HOST_DEVICE static inline std::int32_t blue_part(int u) {
-    return 2116026 * (u - kChromaZero);
+    return kBlueOfU * (u - kChromaZero);
 }
 RFK_HOST_DEVICE static inline std::int32_t green_part(int u, int v) {
-    return -409993 * (u - kChromaZero) - 852492 * (v - kChromaZero);
+    return kGreenOfU * (u - kChromaZero) + kGreenOfV * (v - kChromaZero);
 }
 RFK_HOST_DEVICE static inline std::int32_t red_part(int v) {
-    return 1673527 * (v - kChromaZero);
+    return kRedOfV * (v - kChromaZero);
 }
 
 /// The byte of a channel.

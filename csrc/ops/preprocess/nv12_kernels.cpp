@@ -1,12 +1,16 @@
 // Compiled once for each instruction set. A row of luma and the row of chroma beside it become pixels in a buffer that
 // stays in the first-level cache; the picture as a whole is never there. Loops are written for the compiler's vectors:
-// 32-bit sums, no branches.
+// 32-bit sums, no branches. For pixels that lie side by side there is a quicker way with AVX2.
 
 #include "ops/preprocess/nv12_kernels.h"
 
 #include <cstring>
 
 #include "ops/preprocess/nv12_arithmetic.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace rfkernels::RFK_VARIANT {
 namespace {
@@ -30,10 +34,65 @@ __attribute__((always_inline)) inline void prefetch(const Nv12Plan& plan, std::i
     }
 }
 
+#if defined(__AVX2__)
+#define RFK_CONVERTS_GROUPS 1
+constexpr std::int64_t kGroup = 16;
+
+/// A channel of 16 pixels as 16-bit numbers, not yet cut to bytes. Luma comes in even and odd pixels: both add the same
+/// chroma, and the upper halves of their sums, of which the last four bits are fraction, lie side by side again.
+inline __m256i channel_words(__m256i even_luma, __m256i odd_luma, __m256i chroma) {
+    const __m256i even = _mm256_srli_epi32(_mm256_add_epi32(even_luma, chroma), 16);
+    const __m256i odd = _mm256_add_epi32(odd_luma, chroma);
+    return _mm256_srai_epi16(_mm256_blend_epi16(even, odd, 0xAA), nv12::kFractionBits - 16);
+}
+
+inline __m256i times(__m256i numbers, std::int32_t factor) {
+    return _mm256_mullo_epi32(numbers, _mm256_set1_epi32(factor));
+}
+
+/// nv12::pixel of kGroup pixels. What is taken off u and v, and half a step, are one number for each channel.
+inline void convert_group(const std::uint8_t* luma, const std::uint8_t* chroma, std::uint32_t* pixels) {
+    const __m256i low_byte = _mm256_set1_epi32(0xFF);
+    const __m128i above_black = _mm_subs_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(luma)),
+                                              _mm_set1_epi8(static_cast<char>(nv12::kLumaBlack)));
+    const __m256i luma_pairs = _mm256_cvtepu16_epi32(above_black);
+    const __m256i even = times(_mm256_and_si256(luma_pairs, low_byte), nv12::kLuma);
+    const __m256i odd = times(_mm256_srli_epi32(luma_pairs, 8), nv12::kLuma);
+
+    const __m256i chroma_pairs = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(chroma)));
+    const __m256i u = _mm256_and_si256(chroma_pairs, low_byte);
+    const __m256i v = _mm256_srli_epi32(chroma_pairs, 8);
+    constexpr int kZero = nv12::kChromaZero;
+    const __m256i blue =
+        _mm256_add_epi32(times(u, nv12::kBlueOfU), _mm256_set1_epi32(nv12::kHalf - kZero * nv12::kBlueOfU));
+    const __m256i green =
+        _mm256_add_epi32(_mm256_add_epi32(times(u, nv12::kGreenOfU), times(v, nv12::kGreenOfV)),
+                         _mm256_set1_epi32(nv12::kHalf - kZero * (nv12::kGreenOfU + nv12::kGreenOfV)));
+    const __m256i red =
+        _mm256_add_epi32(times(v, nv12::kRedOfV), _mm256_set1_epi32(nv12::kHalf - kZero * nv12::kRedOfV));
+
+    // Eight pixels in each half: blue and red bytes, green bytes and zeros; then pairs of bytes, then pixels.
+    const __m256i blue_red = _mm256_packus_epi16(channel_words(even, odd, blue), channel_words(even, odd, red));
+    const __m256i green_zero = _mm256_packus_epi16(channel_words(even, odd, green), _mm256_setzero_si256());
+    const __m256i blue_green = _mm256_unpacklo_epi8(blue_red, green_zero);
+    const __m256i red_zero = _mm256_unpackhi_epi8(blue_red, green_zero);
+    const __m256i first = _mm256_unpacklo_epi16(blue_green, red_zero);
+    const __m256i second = _mm256_unpackhi_epi16(blue_green, red_zero);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(pixels), _mm256_castsi256_si128(first));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(pixels + 4), _mm256_castsi256_si128(second));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(pixels + 8), _mm256_extracti128_si256(first, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(pixels + 12), _mm256_extracti128_si256(second, 1));
+}
+#endif
+
 /// `count` pixels, two by two: each pair shares its chroma.
 void convert_pairs(const std::uint8_t* __restrict luma, const std::uint8_t* __restrict chroma,
                    std::uint32_t* __restrict pixels, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; i += 2) {
+    std::int64_t i = 0;
+#if defined(RFK_CONVERTS_GROUPS)
+    for (; i + kGroup <= count; i += kGroup) convert_group(luma + i, chroma + i, pixels + i);
+#endif
+    for (; i < count; i += 2) {
         const int u = chroma[i];
         const int v = chroma[i + 1];
         const std::int32_t first = nv12::luma_part(luma[i]);

@@ -8,8 +8,8 @@ namespace rfkernels {
 namespace {
 
 /// Pixels are picked one by one where all of them would be more than so many for each that is needed: a pixel that is
-/// picked costs about as much as four that lie side by side.
-constexpr std::int64_t kMostPixelsForOne = 4;
+/// picked costs about as much as six that lie side by side.
+constexpr std::int64_t kMostPixelsForOne = 6;
 
 /// Beyond a row's last pixel, for vectors that are read from it on and whose other pixels have no weight.
 constexpr std::int64_t kSpareBilinear = 4;
@@ -44,17 +44,16 @@ const std::int32_t* moved(const std::int32_t* offsets, std::int64_t count, std::
     return result;
 }
 
-/// Lists the pixels that columns need, `for_each` of one, in their order.
+/// Lists the pixels that columns need, `for_each` of one, in their order. The second of two lies inside the crop:
+/// columns so far apart have half their distance from the last one to the crop's end.
 void list_pixels(const Placement& placement, std::int64_t for_each, Scratch* scratch, DrawPlan* plan, Nv12Plan* nv12) {
     nv12->column_count = for_each * plan->column_count;
     std::int32_t* columns = scratch->take<std::int32_t>(nv12->column_count);
     std::int32_t* offsets = scratch->take<std::int32_t>(plan->column_count);
-    const std::int32_t crop_x = static_cast<std::int32_t>(placement.crop.x);
-    const std::int32_t last = static_cast<std::int32_t>(placement.crop.x + placement.crop.width - 1);
     for (std::int64_t i = 0; i < plan->column_count; ++i) {
+        const std::int64_t column = placement.crop.x + plan->column_offsets[i] / kNv12PixelBytes;
         for (std::int64_t tap = 0; tap < for_each; ++tap) {
-            const std::int32_t column = crop_x + plan->column_offsets[i] / kNv12PixelBytes + static_cast<int>(tap);
-            columns[for_each * i + tap] = std::min(column, last);
+            columns[for_each * i + tap] = static_cast<std::int32_t>(column + tap);
         }
         offsets[i] = static_cast<std::int32_t>(kNv12PixelBytes * for_each * i);
     }
