@@ -127,7 +127,7 @@ def plan_shortest_side_crop(crop: Rectangle, height: int, width: int) -> Placeme
 def plan_fit_longer_edge(crop: Rectangle, height: int, width: int) -> Placement: ...
 def preprocess_into(
     out: NDArray[Any],
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]],
     placements: Sequence[Placement],
     *,
     swap_channels: bool,
@@ -361,7 +361,7 @@ def preprocess_descriptor_bytes(
 ) -> int: ...
 def describe_preprocess(
     descriptors: NDArray[np.uint8],
-    images: Sequence[_View],
+    images: Sequence[_View | tuple[_View, _View]],
     placements: Sequence[Placement],
     destination: _View,
     *,

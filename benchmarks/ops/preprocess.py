@@ -1,5 +1,5 @@
-"""`preprocess` on one thread: letterbox to 640 x 640 network input, next to OpenCV and NumPy doing the same, and the
-middle of an image to 224 x 224, antialiased, next to Pillow and NumPy.
+"""`preprocess` on one thread: letterbox to 640 x 640 network input, of packed pixels and of NV12, next to OpenCV and
+NumPy doing the same, and the middle of an image to 224 x 224, antialiased, next to Pillow and NumPy.
 
 python -m rfkernels.benchmarks.ops.preprocess [--json]
 """
@@ -28,6 +28,13 @@ CASES = [
     ("4K", (2160, 3840), "float32"),
     ("VGA", (480, 640), "float32"),
 ]
+#: The same of a video decoder's planes; the peer converts them first.
+NV12_CASES = [
+    ("1080p", (1080, 1920), "float32"),
+    ("1080p", (1080, 1920), "float16"),
+    ("720p", (720, 1280), "float32"),
+    ("4K", (2160, 3840), "float32"),
+]
 CLASSIFICATION_SIZE = 224
 #: The same for classification: resized by 4.8, by 13.4, by 2.1; the last one is made larger.
 CLASSIFICATION_CASES = [
@@ -52,6 +59,9 @@ def rows(*, repeats: int = 40) -> list[Row]:
     limit = memcpy_gigabytes_per_second()
     peer = _opencv_chain()
     letterboxes = [_row(name, shape, dtype, limit=limit, peer=peer, repeats=repeats) for name, shape, dtype in CASES]
+    letterboxes += [
+        _nv12_row(name, shape, dtype, limit=limit, peer=peer, repeats=repeats) for name, shape, dtype in NV12_CASES
+    ]
     return letterboxes + [_classification_row(*case, limit=limit, repeats=repeats) for case in CLASSIFICATION_CASES]
 
 
@@ -89,6 +99,44 @@ def _row(
         return Row(median_ms=measure(ours, images, repeats=repeats).median_ms, peer_name=_PEER, **result)
     timing, peer_timing = measure_in_turns([ours, lambda image: peer(image, dtype)], images, repeats=repeats)
     return Row(median_ms=timing.median_ms, peer_name=_PEER, peer_ms=peer_timing.median_ms, **result)
+
+
+def _nv12_row(
+    name: str,
+    shape: tuple[int, int],
+    dtype: str,
+    *,
+    limit: float,
+    peer: Callable[[NDArray[np.uint8], str], object] | None,
+    repeats: int,
+) -> Row:
+    height, width = shape
+    rng = np.random.default_rng(1)
+    count = max(4, _IMAGE_BYTES // (height * width * 3 // 2))
+    buffers = [rng.integers(0, 256, (height * 3 // 2, width), dtype=np.uint8) for _ in range(count)]
+    out = np.empty((1, 3, SIZE, SIZE), dtype=dtype)
+
+    def ours(buffer: NDArray[np.uint8]) -> None:
+        placement = ops.plan_placement(height, width, size=(SIZE, SIZE))
+        ops.preprocess_into(out, [ops.NV12.from_buffer(buffer)], [placement], swap_channels=True)
+
+    rows_read = _rows_read(shape)
+    result: dict[str, Any] = {
+        "name": "preprocess",
+        "case": f"{name} NV12->{SIZE} {dtype}",
+        "bytes_moved": (len(rows_read) + len({row // 2 for row in rows_read})) * width + out.nbytes,
+        "memcpy_gigabytes_per_second": limit,
+        "peer_name": _PEER,
+    }
+    if peer is None:
+        return Row(median_ms=measure(ours, buffers, repeats=repeats).median_ms, **result)
+    import cv2
+
+    def theirs(buffer: NDArray[np.uint8]) -> object:
+        return peer(cv2.cvtColor(buffer, cv2.COLOR_YUV2BGR_NV12), dtype)
+
+    timing, peer_timing = measure_in_turns([ours, theirs], buffers, repeats=repeats)
+    return Row(median_ms=timing.median_ms, peer_ms=peer_timing.median_ms, **result)
 
 
 def _classification_row(name: str, shape: tuple[int, int], dtype: str, *, limit: float, repeats: int) -> Row:
@@ -129,12 +177,17 @@ def _pillow_chain(image: NDArray[np.uint8], dtype: str) -> NDArray[Any]:
 
 def _bytes_moved(shape: tuple[int, int], output_bytes: int) -> int:
     """The source rows that have a weight, and the output, once each."""
+    return len(_rows_read(shape)) * shape[1] * 3 + output_bytes
+
+
+def _rows_read(shape: tuple[int, int]) -> range:
+    """As many source rows as have a weight, and, where each resized row is one of them, just these."""
     height, width = shape
     placement = ops.plan_placement(height, width, size=(SIZE, SIZE))
     step, rest = divmod(height, placement.resized_height)
-    one_row_each = rest == 0 and step % 2 == 1
-    rows_read = placement.resized_height * (1 if one_row_each else 2)
-    return min(rows_read, height) * width * 3 + output_bytes
+    if rest == 0 and step % 2 == 1:
+        return range(step // 2, height, step)
+    return range(min(2 * placement.resized_height, height))
 
 
 def _opencv_chain() -> Callable[[NDArray[np.uint8], str], object] | None:

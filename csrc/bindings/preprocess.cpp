@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "common.h"
+#include "images.h"
 #include "on_device.h"
 
 namespace rfkernels::bindings {
@@ -15,38 +16,6 @@ namespace {
 
 std::string shape_of(const py::array& array) {
     return py::str(array.attr("shape"));
-}
-
-/// A view of a uint8 array [height, width] or [height, width, channels] with any row pitch. `keeper` is made to hold
-/// the array that is seen: the given one, or a contiguous copy where its pixels do not lie one behind the other.
-ImageView image_view(const py::array& given, const std::string& name, py::array* keeper) {
-    if (!py::isinstance<py::array_t<std::uint8_t>>(given)) {
-        throw py::value_error(name + " has dtype " + std::string(py::str(given.dtype())) + "; give uint8");
-    }
-    if (given.ndim() != 2 && given.ndim() != 3) {
-        throw py::value_error(name + " has shape " + shape_of(given) +
-                              "; give [height, width] or [height, width, channels]");
-    }
-    const std::int64_t channels = given.ndim() == 2 ? 1 : given.shape(2);
-    if (channels != 1 && channels != 3 && channels != 4) {
-        throw py::value_error(name + " has shape " + shape_of(given) +
-                              "; give 1 (grey), 3 or 4 (colour, alpha ignored) channels");
-    }
-    if (given.size() == 0) {
-        throw py::value_error(name + " has shape " + shape_of(given) + "; sides must be 1 to 2^24 pixels");
-    }
-    const bool packed = (given.ndim() == 2 || given.strides(2) == 1 || channels == 1) &&
-                        (given.strides(1) == channels || given.shape(1) == 1) &&
-                        (given.strides(0) >= given.shape(1) * channels || given.shape(0) == 1);
-    // The constructor, unlike ensure(), raises when there is no memory for the copy.
-    *keeper = packed ? given : py::array_t<std::uint8_t, py::array::c_style>(given);
-    ImageView view;
-    view.data = static_cast<const std::uint8_t*>(keeper->data());
-    view.height = keeper->shape(0);
-    view.width = keeper->shape(1);
-    view.channels = static_cast<int>(channels);
-    view.row_pitch = keeper->shape(0) > 1 ? keeper->strides(0) : view.width * channels;
-    return view;
 }
 
 DataType data_type_of(const py::dtype& dtype) {
@@ -93,7 +62,7 @@ PreprocessParams params_of(bool swap_channels, int pad_value, const std::string&
     return params;
 }
 
-void preprocess_into(py::array out, const std::vector<py::array>& images, const std::vector<Placement>& placements,
+void preprocess_into(py::array out, const std::vector<py::object>& images, const std::vector<Placement>& placements,
                      const PreprocessParams& params) {
     if (images.size() != placements.size()) {
         throw py::value_error("images holds " + std::to_string(images.size()) + " and placements " +
@@ -116,10 +85,10 @@ void preprocess_into(py::array out, const std::vector<py::array>& images, const 
         destination.strides[axis] = stride;  // NumPy's own mean nothing along an axis of length 1
         stride *= out.shape(axis);
     }
-    std::vector<py::array> keepers(images.size());  // references that outlive the time without the GIL
+    std::vector<ImageKeepers> keepers(images.size());  // references that outlive the time without the GIL
     std::vector<ImageView> views(images.size());
     for (std::size_t n = 0; n < images.size(); ++n) {
-        views[n] = image_view(images[n], "images[" + std::to_string(n) + "]", &keepers[n]);
+        views[n] = any_image(images[n], "images[" + std::to_string(n) + "]", &keepers[n]);
     }
     Status status;
     {
@@ -134,7 +103,7 @@ void preprocess_into(py::array out, const std::vector<py::array>& images, const 
 template <typename Op>
 py::array_t<std::uint8_t> same_size(const py::array& image, const Op& op) {
     py::array keeper;
-    const ImageView view = image_view(image, "image", &keeper);
+    const ImageView view = packed_image(image, "image", &keeper);
     py::array_t<std::uint8_t> result({view.height, view.width, std::int64_t{3}});
     TensorView destination;
     destination.data = result.mutable_data();
@@ -245,33 +214,6 @@ void bind_placement(py::module_& module) {
         });
 }
 
-/// Images on a device: views of uint8 [height, width] or [height, width, channels], packed pixels.
-std::vector<ImageView> device_images(const std::vector<py::tuple>& views) {
-    std::vector<ImageView> images;
-    for (std::size_t n = 0; n < views.size(); ++n) {
-        const std::string name = "images[" + std::to_string(n) + "]";
-        const TensorView view = device_view(views[n], name);
-        const std::int64_t channels = view.rank == 3 ? view.shape[2] : 1;
-        const bool is_packed = view.rank >= 2 && (view.shape[1] == 1 || view.strides[1] == channels) &&
-                               (view.rank == 2 || channels == 1 || view.strides[2] == 1);
-        if (view.dtype != DataType::kUint8 || (view.rank != 2 && view.rank != 3) || !is_packed) {
-            throw py::value_error(name + " has shape " + std::string(py::str(views[n][2])) + ", strides " +
-                                  std::string(py::str(views[n][3])) + " and dtype " +
-                                  std::string(py::str(views[n][1])) +
-                                  "; give uint8 [height, width] or [height, width, channels] of pixels that lie one "
-                                  "behind the other");
-        }
-        ImageView image;
-        image.data = static_cast<const std::uint8_t*>(view.data);
-        image.height = view.shape[0];
-        image.width = view.shape[1];
-        image.channels = static_cast<int>(std::min<std::int64_t>(channels, 5));
-        image.row_pitch = image.height > 1 ? view.strides[0] : image.width * channels;
-        images.push_back(image);
-    }
-    return images;
-}
-
 void bind_device_functions(py::module_& module) {
     module.def(
         "preprocess_descriptor_bytes",
@@ -291,7 +233,10 @@ void bind_device_functions(py::module_& module) {
             PreprocessParams params = params_of(swap_channels, pad_value, normalization, divisor, first, second);
             params.interpolation = interpolation_of(interpolation);
             params.keep_padding = keep_padding;
-            const std::vector<ImageView> views = device_images(images);
+            std::vector<ImageView> views;
+            for (std::size_t n = 0; n < images.size(); ++n) {
+                views.push_back(device_image(images[n], "images[" + std::to_string(n) + "]"));
+            }
             if (views.size() != placements.size()) {
                 throw py::value_error("images holds " + std::to_string(views.size()) + " and placements " +
                                       std::to_string(placements.size()) + "; give one placement for each image");
@@ -384,7 +329,7 @@ void bind_preprocess(py::module_& module) {
     bind_device_functions(module);
     module.def(
         "preprocess_into",
-        [](const py::array& out, const std::vector<py::array>& images, const std::vector<Placement>& placements,
+        [](const py::array& out, const std::vector<py::object>& images, const std::vector<Placement>& placements,
            bool swap_channels, int pad_value, const std::string& normalization, float divisor,
            const std::vector<float>& first, const std::vector<float>& second, bool keep_padding,
            const std::string& interpolation) {

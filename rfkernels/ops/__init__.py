@@ -26,6 +26,7 @@ from rfkernels.ops.connected_components import (
 )
 from rfkernels.ops.detection import detect_from_decoded, detect_from_heads, nms
 from rfkernels.ops.detection_results import Detections, DetectionsOnDevice, Kept, KeptOnDevice
+from rfkernels.ops.images import NV12
 from rfkernels.ops.keypoints import keypoints_from_heads, keypoints_from_rows
 from rfkernels.ops.masks import (
     Polygons,
@@ -52,6 +53,7 @@ from rfkernels.ops.preprocess import (
 )
 
 __all__ = [
+    "NV12",
     "Candidates",
     "Components",
     "ComponentsOnDevice",

@@ -18,6 +18,7 @@ from rfkernels._native import Placement
 from rfkernels.device import Device, DeviceArray, Stream
 from rfkernels.ops import preprocess_of_device_arrays as on_device
 from rfkernels.ops.arguments import whole_number
+from rfkernels.ops.images import NV12, Image, as_array, as_arrays, planes_of
 from rfkernels.ops.on_device import ArrayOnDevice, dtype_of, place_of, refuse_on_host, shape_of
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ Interpolation: TypeAlias = Literal["bilinear", "antialiased"]
 Rounding: TypeAlias = Literal["truncate", "half_to_even"]
 Contrast: TypeAlias = Literal["stretching", "histogram_equalization", "adaptive_equalization"]
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
-
-#: uint8 [height, width] or [height, width, 1 | 3 | 4]: a NumPy array, or anything on the CPU that has `__dlpack__`,
-#: `__array_interface__` or `__array__`. Channels are taken in the order they have: blue first from OpenCV, red first
-#: in a Pillow image.
-Image: TypeAlias = Any
 
 _NO_MEAN = (0.0, 0.0, 0.0)
 _NO_STD = (1.0, 1.0, 1.0)
@@ -170,7 +166,7 @@ def preprocess_into(
         images: n of uint8 [height, width] or [height, width, 1 | 3 | 4]. Grey becomes three equal channels, a fourth
             channel is ignored. Rows may lie any distance apart; an array whose pixels do not follow each other
             (a transposed one, every second column) is copied first, but not on a device. There images lie on the
-            device or in pinned memory of the host.
+            device or in pinned memory of the host. Or `NV12`, as the BGR picture that it stands for.
         placements: n, from `plan_placement`.
         interpolation: "bilinear" is OpenCV's INTER_LINEAR, of two by two pixels. "antialiased" is Pillow's BILINEAR, of
             all pixels that a resized one covers, in Pillow's fixed point, columns before rows (Pillow 13 takes the rows
@@ -186,13 +182,13 @@ def preprocess_into(
         device, stream: where `out` or the images are on a device, see `rfkernels.ops`.
 
     Raises:
-        ValueError: shapes, dtypes or numbers of arguments that do not fit, `out` that is read-only or shares memory
-            with an image, normalization asked for in uint8; the message names the argument.
+        ValueError: shapes, dtypes or numbers of arguments that do not fit, NV12 whose sides are not even, `out` that is
+            read-only or shares memory with an image, normalization asked for in uint8; the message names the argument.
         MemoryError: no memory for a few rows of working space.
 
     Runs on the calling thread, without the GIL.
     """
-    place = place_of((out, *images), device, stream)
+    place = place_of((out, *(plane for image in images for plane in planes_of(image))), device, stream)
     for index, placement in enumerate(placements):
         if not isinstance(placement, Placement):
             raise ValueError(f"placements[{index}] is {placement!r}; give a Placement, from plan_placement")
@@ -206,7 +202,7 @@ def preprocess_into(
         return
     _native.preprocess_into(
         cast("NDArray[Any]", out),
-        [as_image(image) for image in images],
+        [as_arrays(image) for image in images],
         placements,
         swap_channels=swap_channels,
         pad_value=pad_value,
@@ -280,7 +276,7 @@ def preprocess(
     elif _dtype_of(dtype) == np.uint16:
         raise ValueError('dtype is uint16; give "bfloat16" for its bits, or "float32", "float16" or "uint8"')
     shape = (len(images), 3, height, width)
-    place = place_of(images, device, stream)
+    place = place_of([plane for image in images for plane in planes_of(image)], device, stream)
     out: NDArray[Any] | DeviceArray
     if place is None:
         out = np.empty(shape, dtype=element)
@@ -338,7 +334,7 @@ def letterbox(
     (3, 640, 640)
 
     Args:
-        image: uint8 [height, width] or [height, width, 1 | 3 | 4].
+        image: uint8 [height, width] or [height, width, 1 | 3 | 4], or `NV12`.
         size: (height, width) of the canvas.
         rounding: "truncate" (V2) or "half_to_even" (ultralytics 8.4).
         interpolation, pad_value, swap_channels, divisor, mean, std, scale, offset, device, stream: see
@@ -351,14 +347,17 @@ def letterbox(
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
     """
-    place = place_of((image,), device, stream)
-    array = as_image(image) if place is None else image
-    shape = array.shape if place is None else shape_of(image, "image", place)
+    place = place_of(planes_of(image), device, stream)
+    if place is None:
+        arrays = as_arrays(image)
+        shape = arrays[0].shape if isinstance(arrays, tuple) else arrays.shape
+    else:
+        shape = shape_of(planes_of(image)[0], "luma of image" if isinstance(image, NV12) else "image", place)
     if len(shape) < 2:
         raise ValueError(f"image has shape {shape}; give [height, width] or [height, width, channels]")
     placement = plan_placement(shape[0], shape[1], size=size, mode="letterbox", rounding=rounding)
     canvas: NDArray[Any] | DeviceArray = preprocess(
-        [array],
+        [image],
         [placement],
         size=size,
         dtype=dtype,
@@ -392,7 +391,7 @@ def grayscale(image: Image, *, color_order: ColorOrder = "bgr") -> NDArray[np.ui
     Source: OpenCV's cvtColor(COLOR_BGR2GRAY), bit for bit.
     """
     refuse_on_host("grayscale", image=image)
-    return _native.grayscale(as_image(image), color_order=color_order)
+    return _native.grayscale(as_array(image), color_order=color_order)
 
 
 def contrast(image: Image, *, kind: Contrast) -> NDArray[np.uint8]:
@@ -414,21 +413,7 @@ def contrast(image: Image, *, kind: Contrast) -> NDArray[np.uint8]:
     `equalize_adapthist` with clip limit 0.03), byte for byte.
     """
     refuse_on_host("contrast", image=image)
-    return _native.contrast(as_image(image), kind=kind)
-
-
-def as_image(image: Image) -> NDArray[Any]:
-    """The image as a NumPy array that shares its memory, where it can."""
-    if isinstance(image, np.ndarray):
-        return image
-    if hasattr(image, "__dlpack__"):
-        array: NDArray[Any] = np.from_dlpack(image)
-        return array
-    converted = np.asarray(image)
-    if converted.dtype.kind in "OUS":
-        pixels = "; its pixels are one" if hasattr(image, "pixels") else ""
-        raise ValueError(f"an image is a {type(image).__name__}; give an array, uint8 [height, width, 3]{pixels}")
-    return converted
+    return _native.contrast(as_array(image), kind=kind)
 
 
 def normalization_of(

@@ -9,6 +9,7 @@ from rfkernels import _native
 from rfkernels._native import Placement
 from rfkernels.device import DeviceArray
 from rfkernels.errors import InvalidArgumentError
+from rfkernels.ops.images import NV12, View
 from rfkernels.ops.on_device import Place, Work, aligned_bytes
 
 
@@ -43,13 +44,8 @@ def preprocess_into(
     """See `ops.preprocess_into`."""
     with Work(place) as work:
         canvas = work.take(out, "out", writeable=True)
-        taken = [work.take(image, f"images[{index}]") for index, image in enumerate(images)]
+        taken = [_take(work, image, f"images[{index}]") for index, image in enumerate(images)]
         check_canvas(canvas)
-        for index, image in enumerate(taken):
-            if image.dtype != "uint8":
-                raise InvalidArgumentError(f"images[{index}] has dtype {image.dtype}; give uint8")
-            if 0 in image.shape:
-                raise InvalidArgumentError(f"images[{index}] has shape {image.shape}; sides must be 1 to 2^24 pixels")
         if len(placements) != len(taken) or canvas.shape[0] != len(taken):
             raise InvalidArgumentError(
                 f"images holds {len(taken)}, placements {len(placements)} and out {canvas.shape[0]}; give equally many"
@@ -59,14 +55,28 @@ def preprocess_into(
         height, width = canvas.shape[2:]
         size = _native.preprocess_descriptor_bytes(placements, drawing.interpolation, height, width)
         host = aligned_bytes(size)
-        _native.describe_preprocess(
-            host, [image.view() for image in taken], placements, canvas.view(), **drawing._asdict()
-        )
+        _native.describe_preprocess(host, taken, placements, canvas.view(), **drawing._asdict())
         (address,) = work.workspace(size)
         work.upload(host, address)
         _native.preprocess_on_device(
             work.device.native, address, canvas.view(), drawing.interpolation, work.stream.handle
         )
+
+
+def _take(work: Work, image: object, name: str) -> View | tuple[View, View]:
+    """An image's view, or those of both planes of NV12."""
+    if isinstance(image, NV12):
+        return _take_plane(work, image.luma, f"luma of {name}"), _take_plane(work, image.chroma, f"chroma of {name}")
+    return _take_plane(work, image, name)
+
+
+def _take_plane(work: Work, plane: object, name: str) -> View:
+    taken = work.take(plane, name)
+    if taken.dtype != "uint8":
+        raise InvalidArgumentError(f"{name} has dtype {taken.dtype}; give uint8")
+    if 0 in taken.shape:
+        raise InvalidArgumentError(f"{name} has shape {taken.shape}; sides must be 1 to 2^24 pixels")
+    return taken.view()
 
 
 def check_canvas(canvas: DeviceArray) -> None:

@@ -8,10 +8,8 @@ from rfkernels import _native
 from rfkernels._native import Placement
 from rfkernels.device import DeviceArray, ParameterBlock, Stream
 from rfkernels.errors import InvalidArgumentError
+from rfkernels.ops.images import NV12, View
 from rfkernels.ops.preprocess import Interpolation, normalization_of
-
-# Address, dtype, shape, strides in bytes: `DeviceArray.view` gives it.
-View = tuple[int, str, tuple[int, ...], tuple[int, ...]]
 
 
 class PreprocessOnDevice:
@@ -54,7 +52,7 @@ class PreprocessOnDevice:
 
     def describe(
         self,
-        images: Sequence[View],
+        images: Sequence[View | NV12],
         placements: Sequence[Placement],
         *,
         swap_channels: bool = False,
@@ -69,7 +67,8 @@ class PreprocessOnDevice:
 
         Args:
             images: at most n, views of uint8 [height, width] or [height, width, 1 | 3 | 4] in memory that the device
-                can read, pinned host memory included. Where they are fewer, the last ones are drawn again.
+                can read, pinned host memory included. Or `NV12` whose planes are such views. Where they are fewer, the
+                last ones are drawn again.
             placements: one for each.
             swap_channels, pad_value, divisor, mean, std, scale, offset: see `ops.preprocess_into`.
 
@@ -87,7 +86,7 @@ class PreprocessOnDevice:
         )
         _native.describe_preprocess(
             self._parameters.host,
-            [*images, *[images[-1]] * rest],
+            [_views(image) for image in (*images, *[images[-1]] * rest)],
             [*placements, *[placements[-1]] * rest],
             self.out.view(),
             swap_channels=swap_channels,
@@ -106,6 +105,17 @@ class PreprocessOnDevice:
             self.out.device.native, self._parameters.address, self.out.view(), self._interpolation, stream.handle
         )
         self.out.written_on(stream)
+
+
+def _views(image: View | NV12) -> View | tuple[View, View]:
+    if not isinstance(image, NV12):
+        return image
+    for name, plane in (("luma", image.luma), ("chroma", image.chroma)):
+        if not isinstance(plane, tuple):
+            raise InvalidArgumentError(
+                f"{name} of an NV12 image is a {type(plane).__name__}; give a view: address, dtype, shape, strides"
+            )
+    return image.luma, image.chroma
 
 
 def _unused_placement(height: int, width: int) -> Placement:

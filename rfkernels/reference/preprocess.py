@@ -1,7 +1,8 @@
 """Placement planning, resize, normalization and grey, in plain NumPy, from the definitions of the libraries they equal.
 
-Source: opencv/modules/imgproc/src/resize.cpp (INTER_LINEAR on uint8), the filter that Pillow documents as BILINEAR and
-its fixed point of 22 bits (up to version 12), inference-models 0.39, ultralytics 8.4, torchvision's Resize, CenterCrop.
+Source: opencv/modules/imgproc/src/resize.cpp (INTER_LINEAR on uint8) and color_yuv.simd.hpp (NV12), the filter that
+Pillow documents as BILINEAR and its fixed point of 22 bits (up to version 12), inference-models 0.39, ultralytics 8.4,
+torchvision's Resize, CenterCrop.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def resize_antialiased(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
 
 
 def preprocess(
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[Any],
     placements: Sequence[Any],
     *,
     size: tuple[int, int],
@@ -145,12 +146,14 @@ def preprocess(
     scale: Sequence[float] | None = None,
     offset: Sequence[float] | None = None,
 ) -> NDArray[Any]:
-    """The op, step by step; arguments as `rfkernels.ops.preprocess`. `placements` need only have the fields."""
+    """The op, step by step; arguments as `rfkernels.ops.preprocess`. `placements` need only have the fields, and NV12
+    images only `luma` and `chroma`."""
     resize = resize_antialiased if interpolation == "antialiased" else resize_linear
     canvases = np.full((len(images), *size, 3), pad_value, dtype=np.uint8)
     for canvas, image, placement in zip(canvases, images, placements, strict=True):
         crop = placement.crop
-        colour = three_channels(image)[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+        picture = nv12_to_bgr(image.luma, image.chroma) if hasattr(image, "luma") else image
+        colour = three_channels(picture)[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
         resized = resize(colour, (placement.resized_height, placement.resized_width))
         # The part of the resized image that the canvas shows, and where.
         top, left = max(placement.top, 0), max(placement.left, 0)
@@ -192,6 +195,27 @@ def letterbox(
         pad_value=pad_value,
     )[0]
     return result
+
+
+def nv12_to_bgr(luma: NDArray[np.uint8], chroma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """cv2.cvtColor(buffer, COLOR_YUV2BGR_NV12).
+
+    BT.601 with luma from 16 to 235 and chroma from 16 to 240:
+        R = 1.164 (Y - 16) + 1.596 (V - 128)
+        G = 1.164 (Y - 16) - 0.813 (V - 128) - 0.391 (U - 128)
+        B = 1.164 (Y - 16) + 2.018 (U - 128)
+    with factors in 2^20ths; luma below 16 counts as 16.
+
+    Args:
+        luma: uint8 [height, width].
+        chroma: uint8 [height / 2, width / 2, 2]; four pixels share one u and v.
+    """
+    shared = chroma.astype(np.int64).repeat(2, axis=0).repeat(2, axis=1) - 128
+    u, v = shared[..., 0], shared[..., 1]
+    white = 1220542 * np.maximum(luma.astype(np.int64) - 16, 0)
+    channels = np.stack([white + 2116026 * u, white - 409993 * u - 852492 * v, white + 1673527 * v], axis=2)
+    rounded: NDArray[np.uint8] = np.clip((channels + (1 << 19)) >> 20, 0, 255).astype(np.uint8)
+    return rounded
 
 
 def three_channels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

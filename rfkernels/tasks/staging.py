@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.device import Device
-from rfkernels.ops.preprocess_on_device import View
+from rfkernels.ops.images import View
 
 _ALIGNMENT = 256
 

@@ -115,3 +115,34 @@ def test_what_is_refused(device, stream, rng):
             InvalidArgumentError, match=r"image is on a device, and (contrast|grayscale) runs on the host"
         ):
             call()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "antialiased"])
+def test_planes_of_a_video_decoder_beside_packed_pixels(device, stream, rng, interpolation):
+    buffer = rng.integers(0, 256, (90, 84), dtype=np.uint8)
+    image, packed = ops.NV12.from_buffer(buffer), picture(rng, 31, 47)
+    placements = [ops.plan_placement(60, 84, size=(32, 48)), ops.plan_placement(31, 47, size=(32, 48))]
+    options = {"size": (32, 48), "interpolation": interpolation, "swap_channels": True}
+    expected = ops.preprocess([image, packed], placements, **options)
+    there = ops.NV12(device.upload(image.luma, stream), device.upload(image.chroma, stream))
+    actual = ops.preprocess([there, device.upload(packed, stream)], placements, **options)
+    del there
+    np.testing.assert_array_equal(bits_of(actual, stream), expected.view(np.uint32))
+    luma, chroma = device.upload(image.luma, stream), device.upload(image.chroma, stream)
+    canvas = ops.letterbox(ops.NV12(luma, chroma), size=(32, 48), stream=stream)
+    np.testing.assert_array_equal(bits_of(canvas, stream), ops.letterbox(image, size=(32, 48)).view(np.uint32))
+
+
+def test_planes_that_do_not_fit(device, stream, rng):
+    luma = device.upload(rng.integers(0, 256, (60, 84), dtype=np.uint8), stream)
+    chroma = device.upload(rng.integers(0, 256, (30, 42, 2), dtype=np.uint8), stream)
+    with pytest.raises(ValueError, match="chroma"):
+        ops.letterbox(ops.NV12(luma, device.upload(np.zeros((29, 42, 2), np.uint8), stream)), size=(32, 48))
+    with pytest.raises(InvalidArgumentError, match=r"chroma of images\[0\] has dtype int32"):
+        ops.letterbox(ops.NV12(luma, device.empty((30, 42, 2), "int32")), size=(32, 48))
+    with pytest.raises(InvalidArgumentError, match=r"chroma of images\[0\]"):
+        ops.letterbox(ops.NV12(luma, np.zeros((30, 42, 2), np.uint8)), size=(32, 48))
+    with pytest.raises(InvalidArgumentError, match="buffer is on a device"):
+        ops.NV12.from_buffer(luma)
+    with pytest.raises(ValueError, match="NV12"):
+        ops.grayscale(ops.NV12(luma, chroma))

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "ops/preprocess/canvas_kernels.h"
+#include "ops/preprocess/nv12_kernels.h"
 #include "ops/preprocess/preprocess_kernels.h"
 
 #if defined(__SSE4_1__)
@@ -248,6 +249,11 @@ std::uint8_t* held_row(const DrawPlan& plan, const AntialiasedPlan& taps, std::i
     return taps.held_rows + row % taps.held_row_count * plan.scratch_pitch * kPixel;
 }
 
+/// The row that stands where `row` does when rows are made next.
+std::int64_t next_row(const AntialiasedPlan& taps, std::int64_t row) {
+    return row + kRows <= taps.last_row ? row + kRows : taps.last_row;
+}
+
 /// Makes and holds the source rows from held->end on, kRows of them.
 void make_rows(const DrawPlan& plan, const AntialiasedPlan& taps, Held* held) {
     const std::uint8_t* rows[kRows];
@@ -255,7 +261,8 @@ void make_rows(const DrawPlan& plan, const AntialiasedPlan& taps, Held* held) {
         // In place of rows that nothing needs, others.
         std::int64_t row = held->end + index;
         row = row < taps.first_row ? taps.first_row : row > taps.last_row ? taps.last_row : row;
-        rows[index] = plan.source + row * plan.row_pitch;
+        rows[index] = plan.nv12 == nullptr ? plan.source + row * plan.row_pitch
+                                           : convert_row(*plan.nv12, row, next_row(taps, row), index);
     }
     std::uint8_t* target = held_row(plan, taps, held->end);
     const std::int64_t pitch = plan.scratch_pitch * kPixel;

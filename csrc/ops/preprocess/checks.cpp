@@ -24,6 +24,57 @@ std::int64_t element_size(DataType dtype) {
     }
 }
 
+namespace {
+
+/// Bytes of a row of the plane at `data`.
+std::int64_t row_bytes_of(const ImageView& image) {
+    return image.format == PixelFormat::kNv12 ? image.width : image.width * image.channels;
+}
+
+Status check_pitch(std::int64_t pitch, std::int64_t row_bytes, std::int64_t rows, const std::string& name,
+                   const std::string& shape) {
+    if (pitch < row_bytes) {
+        return Status::invalid_argument(name + " of " + std::to_string(pitch) + " bytes, less than a row of shape " +
+                                        shape + " takes");
+    }
+    if (pitch > kMaxExtent / rows) {
+        return Status::invalid_argument(name + " of " + std::to_string(pitch) + " bytes, more than memory can hold " +
+                                        std::to_string(rows) + " of");
+    }
+    return Status();
+}
+
+/// What an NV12 image has beside a plane of bytes.
+Status check_nv12(const ImageView& image, const std::string& name) {
+    const std::string luma_shape = "[" + std::to_string(image.height) + ", " + std::to_string(image.width) + "]";
+    if (image.chroma == nullptr) return Status::invalid_argument(name + " is NV12 without chroma (a null pointer)");
+    if (image.channels != 3) {
+        return Status::invalid_argument(name + " is NV12 of " + std::to_string(image.channels) +
+                                        " channels; give 3, those of the picture it stands for");
+    }
+    if (image.height % 2 != 0 || image.width % 2 != 0) {
+        return Status::invalid_argument(name + " is NV12 with luma of shape " + luma_shape +
+                                        "; both sides must be even, as four pixels share their chroma");
+    }
+    const Status status =
+        check_pitch(image.row_pitch, image.width, image.height, name + " has a luma pitch", luma_shape);
+    if (!status.ok()) return status;
+    return check_pitch(image.chroma_pitch, image.width, image.height / 2, name + " has a chroma pitch",
+                       "[" + std::to_string(image.height / 2) + ", " + std::to_string(image.width / 2) + ", 2]");
+}
+
+/// The bytes [begin, end) of a plane, from its first to its last.
+struct Extent {
+    std::uintptr_t begin;
+    std::uintptr_t end;
+
+    Extent(const void* data, std::int64_t bytes)
+        : begin(reinterpret_cast<std::uintptr_t>(data)), end(begin + static_cast<std::uintptr_t>(bytes)) {}
+    bool meets(const Extent& other) const { return begin < other.end && other.begin < end; }
+};
+
+}  // namespace
+
 Status check_image(const ImageView& image, const std::string& name) {
     if (image.data == nullptr) return Status::invalid_argument(name + " has no data (a null pointer)");
     if (image.channels != 1 && image.channels != 3 && image.channels != 4) {
@@ -33,15 +84,15 @@ Status check_image(const ImageView& image, const std::string& name) {
     if (image.height < 1 || image.width < 1 || image.height > kMaxSide || image.width > kMaxSide) {
         return Status::invalid_argument(name + " has shape " + shape_of(image) + "; sides must be 1 to 2^24 pixels");
     }
-    if (image.row_pitch < image.width * image.channels) {
-        return Status::invalid_argument(name + " has a row pitch of " + std::to_string(image.row_pitch) +
-                                        " bytes, less than a row of shape " + shape_of(image) + " takes");
+    if (image.format == PixelFormat::kNv12) return check_nv12(image, name);
+    return check_pitch(image.row_pitch, row_bytes_of(image), image.height, name + " has a row pitch", shape_of(image));
+}
+
+Status check_packed_image(const ImageView& image, const std::string& name) {
+    if (image.format == PixelFormat::kNv12) {
+        return Status::invalid_argument(name + " is NV12, which only preprocess takes; give packed pixels");
     }
-    if (image.row_pitch > kMaxExtent / image.height) {
-        return Status::invalid_argument(name + " has a row pitch of " + std::to_string(image.row_pitch) +
-                                        " bytes, more than memory can hold " + std::to_string(image.height) + " of");
-    }
-    return Status();
+    return check_image(image, name);
 }
 
 Status check_image_destination(const TensorView& destination, const ImageView& image) {
@@ -62,15 +113,14 @@ Status check_image_destination(const TensorView& destination, const ImageView& i
 }
 
 bool overlap(const ImageView& image, const TensorView& destination) {
-    std::uintptr_t destination_size = static_cast<std::uintptr_t>(element_size(destination.dtype));
+    std::int64_t destination_size = element_size(destination.dtype);
     for (int axis = 0; axis < destination.rank; ++axis) {
-        destination_size += static_cast<std::uintptr_t>((destination.shape[axis] - 1) * destination.strides[axis]);
+        destination_size += (destination.shape[axis] - 1) * destination.strides[axis];
     }
-    const std::uintptr_t image_size =
-        static_cast<std::uintptr_t>((image.height - 1) * image.row_pitch + image.width * image.channels);
-    const std::uintptr_t image_begin = reinterpret_cast<std::uintptr_t>(image.data);
-    const std::uintptr_t destination_begin = reinterpret_cast<std::uintptr_t>(destination.data);
-    return image_begin < destination_begin + destination_size && destination_begin < image_begin + image_size;
+    const Extent written(destination.data, destination_size);
+    if (written.meets(Extent(image.data, (image.height - 1) * image.row_pitch + row_bytes_of(image)))) return true;
+    return image.format == PixelFormat::kNv12 &&
+           written.meets(Extent(image.chroma, (image.height / 2 - 1) * image.chroma_pitch + image.width));
 }
 
 Status check_placement(const Placement& placement, const ImageView& image, const std::string& name) {

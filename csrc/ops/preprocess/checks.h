@@ -21,8 +21,11 @@ std::string shape_of(const ImageView& image);
 
 std::int64_t element_size(DataType dtype);
 
-/// A pointer, 1, 3 or 4 channels, sides of 1 to 2^24, rows that do not overlap.
+/// Pointers, 1, 3 or 4 channels, sides of 1 to 2^24, rows that do not overlap; of NV12 even sides.
 Status check_image(const ImageView& image, const std::string& name);
+
+/// The same for functions that do not take NV12.
+Status check_packed_image(const ImageView& image, const std::string& name);
 
 /// A crop inside the image, a resized size and a place on the canvas that arithmetic can hold.
 Status check_placement(const Placement& placement, const ImageView& image, const std::string& name);
@@ -36,7 +39,7 @@ Status check_params(const PreprocessParams& params, DataType dtype);
 /// A C-contiguous uint8 [height, width, 3] of the image's size that does not share memory with it.
 Status check_image_destination(const TensorView& destination, const ImageView& image);
 
-/// Whether any byte between the first and the last of one lies between those of the other.
+/// Whether any byte between the first and the last of one lies between those of the other, plane by plane.
 bool overlap(const ImageView& image, const TensorView& destination);
 
 }  // namespace rfkernels

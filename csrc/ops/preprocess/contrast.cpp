@@ -128,7 +128,7 @@ void apply(const ByteTable& table, const ImageView& image, std::uint8_t* target)
 
 Status contrast(const ImageView& image, Contrast kind, const TensorView& destination) {
     return guarded("contrast: not enough memory for two bytes a pixel", [&]() -> Status {
-        Status status = check_image(image, "image");
+        Status status = check_packed_image(image, "image");
         if (status.ok()) status = check_image_destination(destination, image);
         if (!status.ok()) return status;
         std::uint8_t* target = static_cast<std::uint8_t*>(destination.data);

@@ -6,7 +6,7 @@ namespace rfkernels {
 
 Status grayscale(const ImageView& image, bool red_first, const TensorView& destination) {
     return guarded("grayscale: not enough memory", [&]() -> Status {
-        Status status = check_image(image, "image");
+        Status status = check_packed_image(image, "image");
         if (status.ok()) status = check_image_destination(destination, image);
         if (!status.ok()) return status;
         const int red = red_first ? 0 : 2;

@@ -8,6 +8,7 @@
 #include "ops/preprocess/antialiased_plan.h"
 #include "ops/preprocess/checks.h"
 #include "ops/preprocess/normalization.h"
+#include "ops/preprocess/nv12_plan.h"
 #include "ops/preprocess/preprocess_kernels.h"
 #include "ops/preprocess/resize_arithmetic.h"
 #include "ops/preprocess/scratch.h"
@@ -22,17 +23,23 @@ std::int64_t bilinear_scratch_bytes(std::int64_t columns, std::int64_t rows) {
            2 * Scratch::padded(3 * pitch * 2) + Scratch::padded(3 * pitch);
 }
 
+/// Bytes of a row from the crop's first pixel on. A converted row of NV12 has room behind it for whatever is read.
+std::int64_t readable_bytes(const ImageView& image, const Placement& placement) {
+    if (image.format == PixelFormat::kNv12) return kMaxExtent;
+    return (image.width - placement.crop.x) * image.channels;
+}
+
 void plan_columns(const ImageView& image, const Placement& placement, const Visible& columns, std::int32_t* offsets,
                   std::uint32_t* weights, DrawPlan* plan) {
     const double step = resize::source_step(placement.crop.width, placement.resized_width);
-    const std::int64_t row_bytes = (image.width - placement.crop.x) * image.channels;
+    const std::int64_t row_bytes = readable_bytes(image, placement);
     plan->wide_column_count = 0;
     plan->picks_columns = true;
     plan->column_step = 0;
     for (std::int64_t column = 0; column < plan->column_count; ++column) {
         const resize::Taps taps =
             resize::column_taps(columns.begin + column, step, static_cast<std::int32_t>(placement.crop.width));
-        offsets[column] = taps.first * image.channels;
+        offsets[column] = taps.first * plan->channels;
         const std::uint32_t first_weight = static_cast<std::uint32_t>(taps.first_weight);
         const std::uint32_t second_weight = static_cast<std::uint32_t>(taps.second_weight);
         weights[column] =
@@ -72,12 +79,16 @@ void plan_bilinear(const ImageView& image, const Placement& placement, const Vis
     for (std::int16_t*& row : plan->resized_rows) row = scratch->take<std::int16_t>(3 * plan->scratch_pitch);
 }
 
-std::int64_t scratch_bytes(Interpolation interpolation, const Placement& placement, std::int64_t canvas_height,
-                           std::int64_t canvas_width) {
+std::int64_t scratch_bytes(const ImageView& image, Interpolation interpolation, const Placement& placement,
+                           std::int64_t canvas_height, std::int64_t canvas_width) {
     const std::int64_t columns = std::min(placement.resized_width, canvas_width);
     const std::int64_t rows = std::min(placement.resized_height, canvas_height);
-    if (interpolation == Interpolation::kAntialiased) return antialiased_scratch_bytes(placement, columns, rows);
-    return bilinear_scratch_bytes(columns, rows);
+    const std::int64_t converted =
+        image.format == PixelFormat::kNv12 ? nv12_scratch_bytes(placement, interpolation, columns) : 0;
+    if (interpolation == Interpolation::kAntialiased) {
+        return converted + antialiased_scratch_bytes(placement, columns, rows);
+    }
+    return converted + bilinear_scratch_bytes(columns, rows);
 }
 
 /// What a variant of the kernels offers.
@@ -103,9 +114,13 @@ void draw(const ImageView& image, const Placement& placement, Interpolation inte
     if (columns.begin == columns.end) rows.end = rows.begin;
     plan->column_count = columns.end - columns.begin;
     plan->row_count = rows.end - rows.begin;
-    plan->source = image.data + placement.crop.y * image.row_pitch + placement.crop.x * image.channels;
+    const bool is_nv12 = image.format == PixelFormat::kNv12;
+    plan->source =
+        is_nv12 ? nullptr : image.data + placement.crop.y * image.row_pitch + placement.crop.x * image.channels;
     plan->row_pitch = image.row_pitch;
-    plan->channels = image.channels;
+    plan->channels = is_nv12 ? kNv12PixelBytes : image.channels;
+    plan->nv12 = nullptr;
+    Nv12Plan nv12;
     // Where nothing of the image shows, all rows lie "below" it and are padded.
     plan->top = plan->row_count == 0 ? 0 : std::max<std::int64_t>(0, placement.top);
     plan->left = std::max<std::int64_t>(0, placement.left);
@@ -114,13 +129,22 @@ void draw(const ImageView& image, const Placement& placement, Interpolation inte
     plan->scratch_pitch = Scratch::padded(plan->column_count);
     plan->finished_row = scratch->take<std::uint8_t>(3 * plan->scratch_pitch);
     if (interpolation == Interpolation::kAntialiased) {
-        const std::int64_t row_bytes = (image.width - placement.crop.x) * image.channels;
-        const AntialiasedPlan taps = plan_antialiased(placement, image.channels, row_bytes, columns, rows, scratch);
+        AntialiasedPlan taps =
+            plan_antialiased(placement, plan->channels, readable_bytes(image, placement), columns, rows, scratch);
+        if (is_nv12) {
+            nv12 = plan_nv12_antialiased(image, placement, plan->column_count, scratch, &taps);
+            plan->nv12 = &nv12;
+        }
         variant.draw_image_antialiased(*plan, taps);
     } else {
         plan_bilinear(image, placement, columns, rows, scratch, plan);
+        if (is_nv12) {
+            nv12 = plan_nv12_bilinear(image, placement, scratch, plan);
+            plan->nv12 = &nv12;
+        }
         variant.draw_image(*plan);
     }
+    plan->nv12 = nullptr;
 }
 
 }  // namespace
@@ -148,8 +172,8 @@ Status preprocess(const ImageView* images, const Placement* placements, std::int
                                                   "]; give it memory of its own");
             }
             if (!status.ok()) break;
-            scratch_size =
-                std::max(scratch_size, scratch_bytes(params.interpolation, placements[n], canvas_height, canvas_width));
+            scratch_size = std::max(scratch_size, scratch_bytes(images[n], params.interpolation, placements[n],
+                                                                canvas_height, canvas_width));
         }
         InstructionSet instruction_set = InstructionSet::kBaseline;
         if (status.ok()) status = active_instruction_set(&instruction_set);

@@ -2,11 +2,13 @@
 //   - the source row's part that they need goes to shared memory, word by word, each word once; rows of weight 0 are
 //     not read
 //   - each lane takes its pixels from there. Four columns a lane are 3 * 4 * scale bytes from one lane to the next: at
-//     scale 3, 1080p to 640, nine words, so that 32 lanes meet 32 banks
+//     scale 3, 1080p to 640, nine words, so that 32 lanes meet 32 banks. Of an NV12 image both planes' parts go there,
+//     and a pixel becomes three bytes when a lane takes it: three words from lane to lane, of either plane
 //   - and writes four elements of each plane at once.
 // Warps do not wait for each other, but once: the taps of the 128 columns, which need float64, are found by the block.
 
 #include "device/kernel.h"
+#include "ops/preprocess/nv12_arithmetic.h"
 #include "ops/preprocess/preprocess_device.h"
 #include "ops/preprocess/resize_arithmetic.h"
 
@@ -54,6 +56,31 @@ struct DirectRow {
     }
 };
 
+/// The luma and the chroma of a row, both in shared memory; a pixel is the BGR one that they stand for.
+struct StagedNv12Row {
+    StagedRow luma;
+    StagedRow chroma;
+
+    __device__ __forceinline__ unsigned pixel_at(int column) const {
+        const int offset = column - luma.origin;
+        const unsigned value = luma.words[offset / 4] >> static_cast<unsigned>(offset % 4) * 8U & 0xFFU;
+        const unsigned pair = chroma.pixel_at(column & ~1);
+        return nv12::pixel(static_cast<int>(value), static_cast<int>(pair & 0xFFU),
+                           static_cast<int>(pair >> 8U & 0xFFU));
+    }
+};
+
+/// The same where they lie.
+struct DirectNv12Row {
+    const std::uint8_t* luma;
+    const std::uint8_t* chroma;
+
+    __device__ __forceinline__ unsigned pixel_at(int column) const {
+        const std::uint8_t* const pair = chroma + (column & ~1);
+        return nv12::pixel(luma[column], pair[0], pair[1]);
+    }
+};
+
 /// The bytes [begin, end) of a row, by one warp. Words are read from a multiple of 32 bytes on, so that a request of 32
 /// words touches four sectors; a word that leaves the row is put together from its bytes in the row, others being 0.
 __device__ __forceinline__ StagedRow stage(const std::uint8_t* row, int row_bytes, int begin, int end, unsigned* words,
@@ -90,24 +117,25 @@ __device__ __forceinline__ void find_column_taps(const DeviceImage& image, int c
     const resize::Taps found = resize::column_taps(shown - image.left, image.column_step, image.crop_width);
     const unsigned first = static_cast<unsigned>(found.first_weight);
     const unsigned second = static_cast<unsigned>(found.second_weight);
-    taps.offsets[column % kTileColumns] = image.crop_start + found.first * image.channels;
+    taps.offsets[column % kTileColumns] = image.crop_start + found.first * image.pixel_bytes;
     taps.weights[column % kTileColumns] = found.first == found.second ? first + second : first | second << 16U;
 }
 
 template <typename Row>
 __device__ __forceinline__ void resize_columns(const Row& row, const int (&offsets)[kLaneColumns],
-                                               const unsigned (&weights)[kLaneColumns], int channels, Pixels* result) {
+                                               const unsigned (&weights)[kLaneColumns], const DeviceImage& image,
+                                               Pixels* result) {
+    const bool is_grey = image.is_grey != 0;
     RFK_UNROLL
     for (int i = 0; i < kLaneColumns; ++i) {
         const unsigned first = row.pixel_at(offsets[i]);
         const int first_weight = static_cast<int>(weights[i] & 0xFFFFU);
         const int second_weight = static_cast<int>(weights[i] >> 16U);
-        const unsigned second = second_weight == 0 ? 0U : row.pixel_at(offsets[i] + channels);
+        const unsigned second = second_weight == 0 ? 0U : row.pixel_at(offsets[i] + image.pixel_bytes);
         RFK_UNROLL
         for (int channel = 0; channel < kChannels; ++channel) {
-            result->values[i][channel] =
-                resize::horizontal(channel_of(first, channel, channels == 1),
-                                   channel_of(second, channel, channels == 1), first_weight, second_weight);
+            result->values[i][channel] = resize::horizontal(
+                channel_of(first, channel, is_grey), channel_of(second, channel, is_grey), first_weight, second_weight);
         }
     }
 }
@@ -117,22 +145,35 @@ struct Tile {
     int lane;
     int begin;  // bytes of a source row that the tile's columns need
     int end;
-    bool is_staged;  // they fit into `words`
+    bool is_staged;  // they fit into `words`; of NV12 the luma into one half, the chroma into the other
+    bool is_nv12;
     unsigned* words;
 };
 
-__device__ __forceinline__ void resize_source_row(const DeviceImage& image, const Tile& tile, int source_row,
-                                                  const int (&offsets)[kLaneColumns],
-                                                  const unsigned (&weights)[kLaneColumns], Pixels* result) {
-    const std::uint8_t* row = image.row_0 + source_row * image.row_pitch;
-    if (tile.is_staged) {
-        const StagedRow staged = stage(row, image.row_bytes, tile.begin, tile.end, tile.words, tile.lane);
-        __syncwarp();  // all words are there before any lane takes its pixels
-        resize_columns(staged, offsets, weights, image.channels, result);
-        __syncwarp();  // all lanes have theirs before the next row overwrites the words
-    } else {
-        resize_columns(DirectRow{row, image.row_bytes}, offsets, weights, image.channels, result);
+__device__ __forceinline__ const std::uint8_t* chroma_row(const DeviceImage& image, int source_row) {
+    return image.chroma_0 + (source_row + image.odd_top) / 2 * image.chroma_pitch;
+}
+
+/// Calls `take` with a source row of the crop, staged where that fits.
+template <typename Take>
+__device__ __forceinline__ void with_source_row(const DeviceImage& image, const Tile& tile, int source_row,
+                                                const Take& take) {
+    const std::uint8_t* const row = image.row_0 + source_row * image.row_pitch;
+    if (!tile.is_staged) {
+        if (tile.is_nv12) return take(DirectNv12Row{row, chroma_row(image, source_row)});
+        return take(DirectRow{row, image.row_bytes});
     }
+    const StagedRow staged = stage(row, image.row_bytes, tile.begin, tile.end, tile.words, tile.lane);
+    if (tile.is_nv12) {
+        const StagedRow staged_chroma = stage(chroma_row(image, source_row), image.row_bytes, tile.begin & ~1, tile.end,
+                                              tile.words + kSpanWords / 2, tile.lane);
+        __syncwarp();  // all words are there before any lane takes its pixels
+        take(StagedNv12Row{staged, staged_chroma});
+    } else {
+        __syncwarp();  // the same
+        take(staged);
+    }
+    __syncwarp();  // all lanes have theirs before the next row overwrites the words
 }
 
 /// Bytes of four columns of one canvas row: OpenCV's INTER_LINEAR.
@@ -141,9 +182,13 @@ __device__ __forceinline__ void draw_bilinear(const DeviceImage& image, const Ti
                                               const unsigned (&weights)[kLaneColumns], Pixels* bytes) {
     const resize::Taps taps = resize::row_taps(row - image.top, image.row_step, image.crop_height);
     Pixels first;
-    resize_source_row(image, tile, taps.first, offsets, weights, &first);
+    with_source_row(image, tile, taps.first,
+                    [&](const auto& source) { resize_columns(source, offsets, weights, image, &first); });
     Pixels second = first;
-    if (taps.second != taps.first) resize_source_row(image, tile, taps.second, offsets, weights, &second);
+    if (taps.second != taps.first) {
+        with_source_row(image, tile, taps.second,
+                        [&](const auto& source) { resize_columns(source, offsets, weights, image, &second); });
+    }
     RFK_UNROLL
     for (int i = 0; i < kLaneColumns; ++i) {
         RFK_UNROLL
@@ -165,12 +210,12 @@ __device__ __forceinline__ void add_columns(const Row& row, const DeviceImage& i
                                             int column_count, const int (&columns)[kLaneColumns],
                                             const int (&offsets)[kLaneColumns], const int (&counts)[kLaneColumns],
                                             int row_weight, Pixels* sums) {
-    const bool is_grey = image.channels == 1;
+    const bool is_grey = image.is_grey != 0;
     RFK_UNROLL
     for (int i = 0; i < kLaneColumns; ++i) {
         int across[kChannels] = {kAntialiasedHalf, kAntialiasedHalf, kAntialiasedHalf};
         for (int tap = 0; tap < counts[i]; ++tap) {
-            const unsigned pixel = row.pixel_at(offsets[i] + tap * image.channels);
+            const unsigned pixel = row.pixel_at(offsets[i] + tap * image.pixel_bytes);
             const int weight = column_weights[tap * column_count + columns[i]];
             RFK_UNROLL
             for (int channel = 0; channel < kChannels; ++channel) {
@@ -203,17 +248,10 @@ __device__ __forceinline__ void draw_antialiased(const std::uint8_t* descriptors
         for (int channel = 0; channel < kChannels; ++channel) bytes->values[i][channel] = kAntialiasedHalf;
     }
     for (int tap = 0; tap < count; ++tap) {
-        const std::uint8_t* source = image.row_0 + (first + tap) * image.row_pitch;
         const int weight = row_weights[tap * row_count + number];
-        if (tile.is_staged) {
-            const StagedRow staged = stage(source, image.row_bytes, tile.begin, tile.end, tile.words, tile.lane);
-            __syncwarp();  // all words are there before any lane takes its pixels
-            add_columns(staged, image, column_weights, column_count, columns, offsets, counts, weight, bytes);
-            __syncwarp();  // all lanes have theirs before the next row overwrites the words
-        } else {
-            add_columns(DirectRow{source, image.row_bytes}, image, column_weights, column_count, columns, offsets,
-                        counts, weight, bytes);
-        }
+        with_source_row(image, tile, first + tap, [&](const auto& source) {
+            add_columns(source, image, column_weights, column_count, columns, offsets, counts, weight, bytes);
+        });
     }
     RFK_UNROLL
     for (int i = 0; i < kLaneColumns; ++i) {
@@ -311,7 +349,7 @@ __device__ __forceinline__ void store(const DevicePreprocessParams& params, cons
 }
 
 template <typename Kind, bool kAntialiased>
-__global__ void __launch_bounds__(kWarps* kWarpLanes, 2)
+__global__ void __launch_bounds__(kWarps* kWarpLanes, kAntialiased ? 2 : 4)
     preprocess(const std::uint8_t* descriptors, DeviceCanvas canvas) {
     RFK_SHARED(int, offsets, kTileColumns);
     RFK_SHARED(unsigned, weights, kTileColumns);
@@ -330,7 +368,7 @@ __global__ void __launch_bounds__(kWarps* kWarpLanes, 2)
         if (kAntialiased) {
             const int shown = min(max(column, image.column_begin), image.column_end - 1) - image.column_begin;
             const int first = reinterpret_cast<const int*>(descriptors + image.column_windows.firsts)[shown];
-            offsets[thread] = image.crop_start + first * image.channels;
+            offsets[thread] = image.crop_start + first * image.pixel_bytes;
             weights[thread] =
                 static_cast<unsigned>(reinterpret_cast<const int*>(descriptors + image.column_windows.counts)[shown]);
         } else {
@@ -358,14 +396,17 @@ __global__ void __launch_bounds__(kWarps* kWarpLanes, 2)
             const int more =
                 kAntialiased ? static_cast<int>(lane_weights[i]) - 1 : (lane_weights[i] >> 16U != 0 ? 1 : 0);
             tile.begin = min(tile.begin, lane_offsets[i]);
-            tile.end = max(tile.end, lane_offsets[i] + more * image.channels);
+            tile.end = max(tile.end, lane_offsets[i] + more * image.pixel_bytes);
         }
         for (int distance = kWarpLanes / 2; distance > 0; distance /= 2) {
             tile.begin = min(tile.begin, __shfl_xor_sync(0xFFFFFFFFU, tile.begin, distance));
             tile.end = max(tile.end, __shfl_xor_sync(0xFFFFFFFFU, tile.end, distance));
         }
         tile.end += 8;  // a pixel is taken from two words, the second of which may hold nothing of it
-        tile.is_staged = tile.end - tile.begin + 32 <= 4 * kSpanWords;
+        tile.is_nv12 = image.chroma_0 != nullptr;
+        // Chroma is staged from the even byte before `begin` on.
+        const int span_bytes = tile.is_nv12 ? 2 * kSpanWords - 1 : 4 * kSpanWords;
+        tile.is_staged = tile.end - tile.begin + 32 <= span_bytes;
         tile.words = words + warp * kSpanWords;
         if (kAntialiased) {
             int columns[kLaneColumns];

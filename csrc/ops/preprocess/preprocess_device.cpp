@@ -76,9 +76,17 @@ DeviceImage describe_image(const ImageView& image, const Placement& placement, S
     DeviceImage result{};
     result.row_0 = image.data + placement.crop.y * image.row_pitch;
     result.row_pitch = image.row_pitch;
-    result.row_bytes = static_cast<std::int32_t>(image.width * image.channels);
-    result.crop_start = static_cast<std::int32_t>(placement.crop.x * image.channels);
-    result.channels = image.channels;
+    if (image.format == PixelFormat::kNv12) {
+        result.chroma_0 = image.chroma + placement.crop.y / 2 * image.chroma_pitch;
+        result.chroma_pitch = image.chroma_pitch;
+        result.odd_top = static_cast<std::int32_t>(placement.crop.y % 2);
+        result.pixel_bytes = 1;
+    } else {
+        result.is_grey = image.channels == 1 ? 1 : 0;
+        result.pixel_bytes = image.channels;
+    }
+    result.row_bytes = static_cast<std::int32_t>(image.width * result.pixel_bytes);
+    result.crop_start = static_cast<std::int32_t>(placement.crop.x * result.pixel_bytes);
     result.crop_width = static_cast<std::int32_t>(placement.crop.width);
     result.crop_height = static_cast<std::int32_t>(placement.crop.height);
     result.left = static_cast<std::int32_t>(placement.left);

@@ -29,11 +29,15 @@ struct DeviceWindows {
 };
 
 struct alignas(16) DeviceImage {
-    const std::uint8_t* row_0;  ///< of the crop, from the image's left edge
+    const std::uint8_t* row_0;  ///< of the crop, from the image's left edge; of an NV12 image, the luma
     std::int64_t row_pitch;
-    std::int32_t row_bytes;   ///< that an image's row has: no byte outside them is read
-    std::int32_t crop_start;  ///< bytes from the image's left edge to the crop's
-    std::int32_t channels;
+    const std::uint8_t* chroma_0;  ///< the row that goes with row_0; null of packed pixels
+    std::int64_t chroma_pitch;
+    std::int32_t row_bytes;    ///< that an image's row has, of chroma as of luma: no byte outside them is read
+    std::int32_t crop_start;   ///< bytes from the image's left edge to the crop's
+    std::int32_t pixel_bytes;  ///< from a pixel of row_0 to the next: channels, or 1 of luma
+    std::int32_t is_grey;
+    std::int32_t odd_top;  ///< 1 where row_0 is the second of the two rows that share chroma_0
     std::int32_t crop_width;
     std::int32_t crop_height;
     // On the canvas: where the resized image's first pixel lies, which may be outside, and what of it shows.

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "ops/preprocess/canvas_kernels.h"
+#include "ops/preprocess/nv12_kernels.h"
 #include "ops/preprocess/resize_arithmetic.h"
 
 #if defined(__SSE4_1__)
@@ -258,9 +259,24 @@ void pick_columns(const DrawPlan& plan, const std::uint8_t* source, [[maybe_unus
     }
 }
 
+/// A source row, and the one that will be needed soon; of an NV12 image the first is made here, and the second is asked
+/// for meanwhile.
+struct SourceRow {
+    const std::uint8_t* pixels;
+    const std::uint8_t* ahead;
+};
+
+SourceRow source_row(const DrawPlan& plan, std::int32_t row, std::int32_t next_row) {
+    if (plan.nv12 == nullptr) return {plan.source + row * plan.row_pitch, plan.source + next_row * plan.row_pitch};
+    const std::uint8_t* pixels = convert_row(*plan.nv12, row, next_row, 0);
+    return {pixels, pixels};
+}
+
 void pick_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int32_t next_row, std::uint8_t* target) {
-    const std::uint8_t* source = plan.source + row * plan.row_pitch;
-    const std::uint8_t* ahead = plan.source + next_row * plan.row_pitch;
+    if (plan.nv12 != nullptr && plan.nv12->columns != nullptr) {
+        return convert_row_to_planes(*plan.nv12, row, next_row, target, plan.scratch_pitch);
+    }
+    const auto [source, ahead] = source_row(plan, row, next_row);
     switch (plan.channels) {
         case 1:
             return pick_columns<1>(plan, source, ahead, target);
@@ -272,8 +288,7 @@ void pick_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int32_t ne
 }
 
 void resize_columns_of_row(const DrawPlan& plan, std::int32_t row, std::int32_t next_row, std::int16_t* target) {
-    const std::uint8_t* source = plan.source + row * plan.row_pitch;
-    const std::uint8_t* ahead = plan.source + next_row * plan.row_pitch;
+    const auto [source, ahead] = source_row(plan, row, next_row);
     switch (plan.channels) {
         case 1:
             return resize_columns<1>(plan, source, ahead, target);

@@ -21,11 +21,34 @@ struct ChannelNormalization {
     float divisor = 1.0F;
 };
 
+/// How rows of an NV12 image become the pixels that are resized, 4 bytes each: blue, green, red, 0.
+struct Nv12Plan {
+    // The crop's first row of luma, and the row of chroma that goes with it, both from the image's left edge.
+    const std::uint8_t* luma;
+    std::int64_t luma_pitch;
+    const std::uint8_t* chroma;
+    std::int64_t chroma_pitch;
+    std::int64_t odd_top;  // 1 where the crop's first row is the second of the two that share their chroma
+    // The image's columns, both numbers even, that hold all that is needed. Every one of them is converted, or, where
+    // what is needed lies far apart, the `column_count` of them that are listed.
+    std::int64_t first_column;
+    std::int64_t end_column;
+    const std::int32_t* columns;  // null where all are converted
+    std::int64_t column_count;
+    // Scratch: rows of pixels, `row_pitch` pixels apart, and what is listed of one row. u is chroma's lower byte.
+    std::uint32_t* rows;
+    std::int64_t row_pitch;
+    std::uint8_t* gathered_luma;
+    std::uint16_t* gathered_chroma;
+};
+
 /// One image onto one canvas. Pointers to scratch memory are 64-byte aligned.
 struct DrawPlan {
     // Source: the crop's first pixel. `column_offsets` are bytes from it, `column_weights` hold the weight of the pixel
     // at the offset in the low half and that of the pixel to its right in the high half.
+    // Of an NV12 image: no source, but the rows that `nv12` makes, of 4 channels; offsets are from a row's first pixel.
     const std::uint8_t* source;
+    const Nv12Plan* nv12;
     std::int64_t row_pitch;
     int channels;
     const std::int32_t* column_offsets;
