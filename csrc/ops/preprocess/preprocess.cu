@@ -22,6 +22,15 @@ constexpr int kTileColumns = kWarpLanes * kLaneColumns;
 constexpr int kSpanWords = 640;  // of a source row that a warp can stage: scale 6 of three channels, 4K to 640
 constexpr int kChannels = 3;
 
+// Blocks that registers leave room for on one multiprocessor: as many as without NV12. For compute capability 10 and
+// later nvcc takes more registers for the same, and spills where it may not.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kBilinearBlocks = 3;
+#else
+constexpr int kBilinearBlocks = 4;
+#endif
+constexpr int kAntialiasedBlocks = 2;
+
 struct Pixels {
     int values[kLaneColumns][kChannels];
 };
@@ -349,7 +358,7 @@ __device__ __forceinline__ void store(const DevicePreprocessParams& params, cons
 }
 
 template <typename Kind, bool kAntialiased>
-__global__ void __launch_bounds__(kWarps* kWarpLanes, kAntialiased ? 2 : 4)
+__global__ void __launch_bounds__(kWarps* kWarpLanes, kAntialiased ? kAntialiasedBlocks : kBilinearBlocks)
     preprocess(const std::uint8_t* descriptors, DeviceCanvas canvas) {
     RFK_SHARED(int, offsets, kTileColumns);
     RFK_SHARED(unsigned, weights, kTileColumns);
