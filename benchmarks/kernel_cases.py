@@ -169,6 +169,24 @@ def _letterbox(device: Device, stream: Stream, seed: int, *, dtype: str) -> Kern
     return KernelCase(f"letterbox 1080p -> 640 {dtype}", _keeping(drawing.enqueue, image), budget)
 
 
+def _letterbox_nv12(device: Device, stream: Stream, seed: int) -> KernelCase:
+    random = np.random.default_rng(seed)
+    height, width = _PICTURE
+    luma = device.upload(random.integers(0, 256, _PICTURE, dtype=np.uint8), stream, purpose="luma")
+    values = random.integers(0, 256, (height // 2, width // 2, 2), dtype=np.uint8)
+    chroma = device.upload(values, stream, purpose="chroma")
+    canvas = device.empty((1, 3, 640, 640), "float16", purpose="canvas")
+    parameters = ParameterBlock(device, 1 << 12)
+    drawing = PreprocessOnDevice(canvas, parameters)
+    planes = ops.NV12(luma.view(), chroma.view())
+    drawing.describe([planes], [ops.plan_placement(*_PICTURE, size=(640, 640))])
+    parameters.upload(stream)
+    stream.synchronize()
+    # One row of each plane for each resized one.
+    budget = Budget(2 * 360 * width + canvas.nbytes, 1.1)
+    return KernelCase("letterbox 1080p NV12 -> 640 float16", _keeping(drawing.enqueue, luma, chroma), budget)
+
+
 def _detection(device: Device, stream: Stream, seed: int, *, side: int) -> KernelCase:
     """Some 150 candidates of 80 classes, float32."""
     random = np.random.default_rng(seed)
@@ -366,6 +384,7 @@ def _sectors_of_anchors(anchors: NDArray[np.int32], planes: int) -> int:
 CASES: Sequence[CaseMaker] = (
     partial(_letterbox, dtype="float16"),
     partial(_letterbox, dtype="float32"),
+    _letterbox_nv12,
     partial(_detection, side=640),
     partial(_detection, side=1280),
     partial(_masks, form="bits"),
