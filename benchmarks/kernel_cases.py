@@ -30,6 +30,7 @@ _CLASSES = 80
 _BINS = 64
 _SECTOR_BYTES = 32
 _PICTURE = (1080, 1920)
+_HOST_MEMORY_OF_MASKS = ("summary of masks", "records of masks", "arena of masks")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class KernelRow:
         launches: of kernels, in order.
         moved_bytes: of sectors that were read or written at least once.
         floor_bytes: the least that must move; None where that depends on the data.
-        host_bytes: of moved_bytes, what kernels wrote to memory of the host.
+        host_bytes: what kernels wrote to memory of the host, and what was copied there.
         load_requests, load_sectors: of warps to device memory.
         bank_conflicts: passes beyond what shared memory needs without conflicts.
         most_bytes, most_host_bytes: the budgets of moved_bytes and host_bytes; None: there is none.
@@ -276,7 +277,7 @@ def _masks(device: Device, stream: Stream, seed: int, *, form: Literal["bits", "
     budget = Budget(
         most_bytes=4_000_000,
         most_host_bytes=2_000_000,
-        host_memory=("summary of masks", "records of masks", "arena of masks"),
+        host_memory=_HOST_MEMORY_OF_MASKS,
     )
     enqueue = partial(masks.enqueue, levels, found.anchor_indices, found.boxes, found.counts)
     return KernelCase(f"masks, {_DETECTIONS} at 1080p, {form}", enqueue, budget)
@@ -429,4 +430,6 @@ def request(
     def spent() -> Mapping[str, int]:
         return {name: value - before[name] for name, value in device.counters().items()}
 
-    return KernelCase(f"request: {task}, 320", lambda _stream: model.detect_images([image])), spent
+    # Of masks nobody knows before how much there will be.
+    budget = Budget(most_host_bytes=65536 if task == "detect" else None, host_memory=_HOST_MEMORY_OF_MASKS)
+    return KernelCase(f"request: {task}, 320", lambda _stream: model.detect_images([image]), budget), spent

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -70,10 +70,12 @@ def measure(on_progress: Callable[[int, int], None] | None = None) -> list[Kerne
     for task in _REQUESTS:
         if on_progress is not None:
             on_progress(len(rows), total)
-        case, spent = request(device, task)
-        rows.append(count(case, device.stream()))
+        case, spent_since = request(device, task)
+        row = count(case, device.stream())
+        spent = spent_since()
         # The second wait is the one that counting takes.
-        assert (spent()["graph_launches"], spent()["synchronizations"]) == (1, 2)
+        assert (spent["graph_launches"], spent["synchronizations"]) == (1, 2)
+        rows.append(replace(row, host_bytes=row.host_bytes + spent["bytes_to_host"]))
     return rows
 
 

@@ -67,6 +67,14 @@ def test_launches(rows):
     assert [launches[f"request: {task}, 320"] for task in ("detect", "segment", "pose")] == [2, 4, 3]
 
 
+def test_what_requests_bring_to_the_host(rows):
+    detect, segment, pose = (rows[f"request: {task}, 320"] for task in ("detect", "segment", "pose"))
+    # Boxes twice, scores, classes and anchors of 300 places; the keypoints of each; the windows of masks.
+    assert 300 * 44 < detect.host_bytes <= detect.most_host_bytes == 65536
+    assert detect.host_bytes + 300 * 51 * 4 <= pose.host_bytes < detect.host_bytes + 300 * 51 * 4 + 1024
+    assert segment.host_bytes > detect.host_bytes + 100_000
+
+
 @pytest.mark.parametrize(
     ("budgets", "within"),
     [
