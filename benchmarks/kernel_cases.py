@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from rfkernels.benchmarks.random_model import make_random_model
 
 from rfkernels import _native, ops
-from rfkernels.device import Device, DeviceArray, DeviceMemory, ParameterBlock, Stream
+from rfkernels.device import Device, DeviceArray, DeviceMemory, Stream
+from rfkernels.device_blocks import ParameterBlock
 from rfkernels.engines import OpenVINOOptions
 from rfkernels.engines.openvino_on_device import EmulatedEngine
 from rfkernels.images import load_image

@@ -7,10 +7,12 @@ collected, after what uses it is done.
 from __future__ import annotations
 
 import math
+import operator
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,6 @@ from rfkernels.errors import InvalidArgumentError
 from rfkernels.in_flight import InFlight
 
 
-@cache
 def open_device(name: str) -> Device:
     """The device of a name: "cuda" (the first GPU), "cuda:1", "emulated".
 
@@ -32,10 +33,23 @@ def open_device(name: str) -> Device:
         InvalidArgumentError: another name.
         UnavailableError: there is no such device here, and why.
     """
-    kind, colon, number = name.partition(":")
+    kind, colon, number = name.partition(":") if isinstance(name, str) else (name, "", "")
     if kind not in ("cuda", "emulated") or (colon and not (number.isascii() and number.isdigit() and len(number) < 5)):
         raise InvalidArgumentError(f'device is {name!r}; give "cuda", "cuda:1" (another GPU), or "emulated"')
-    return Device(_native.Device.open(kind, int(number or 0)))
+    key = kind, int(number or 0)
+    with _devices_lock:
+        if key not in _devices:
+            _devices[key] = Device(_native.Device.open(*key))
+        return _devices[key]
+
+
+# One object for each device: what it keeps for work in flight is kept in one place.
+_devices: dict[tuple[str, int], Device] = {}
+_devices_lock = threading.Lock()
+
+
+# Beyond it no address reaches.
+_MOST_BYTES = 1 << 56
 
 
 class Device:
@@ -77,10 +91,15 @@ class Device:
         """
         if dtype not in protocols.ITEM_SIZES:
             raise InvalidArgumentError(f"dtype is {dtype!r}; give one of {', '.join(protocols.ITEM_SIZES)}")
-        shape = tuple(int(size) for size in shape)
+        try:
+            shape = tuple(operator.index(size) for size in shape)
+        except TypeError as error:
+            raise InvalidArgumentError(f"shape is {shape!r}; give whole numbers") from error
         if any(size < 0 for size in shape):
             raise InvalidArgumentError(f"shape is {shape}; sizes cannot be negative")
         size = math.prod(shape) * protocols.ITEM_SIZES[dtype]
+        if size > _MOST_BYTES:
+            raise InvalidArgumentError(f"shape is {shape}, {size} bytes of {dtype}; no memory is so large")
         # A pointer of its own for an empty array too.
         memory = DeviceMemory(self, max(size, 1), purpose)
         return DeviceArray(self, memory.address, shape, dtype, owner=memory)
@@ -88,18 +107,27 @@ class Device:
     def upload(
         self, array: ArrayLike, stream: Stream, *, dtype: str | None = None, purpose: str = "array"
     ) -> DeviceArray:
-        """A copy on the device of a NumPy array, complete when the stream has come to it.
+        """A copy on the device of a NumPy array, complete when the stream has come to it; see `DeviceArray.write`.
 
         Args:
             dtype: "bfloat16" says that the array's uint16 are bits of it; the array's own by default.
         """
         values = np.ascontiguousarray(array)
-        result = self.empty(np.shape(array), dtype or values.dtype.name, purpose=purpose)
+        if not values.dtype.isnative:
+            values = values.astype(values.dtype.newbyteorder("="))
+        name = values.dtype.name
+        if dtype not in (None, name) and (dtype, name) != ("bfloat16", "uint16"):
+            raise InvalidArgumentError(
+                f'dtype is {dtype!r} of an array of {name}; give its own, or "bfloat16" of uint16, which are its bits'
+            )
+        result = self.empty(np.shape(array), dtype or name, purpose=purpose)
         result.write(values, stream)
         return result
 
     def pinned(self, size: int, *, purpose: str = "staging") -> NDArray[np.uint8]:
         """Host memory that the device can read and copies need not stage: uint8 [size]."""
+        if not 0 <= size <= _MOST_BYTES:
+            raise InvalidArgumentError(f"size is {size}; give 0 or more bytes, as many as there can be")
         address = self.native.allocate_pinned(max(size, 1), purpose)
         array = protocols.host_array(address, (size,), np.uint8)
         weakref.finalize(array.base, self.native.release_pinned, address)
@@ -129,6 +157,8 @@ class Stream:
     def __init__(self, device: Device, handle: int) -> None:
         self.device = device
         self.handle = handle
+        # What a graph must keep, while one is captured.
+        self._captured: list[object] | None = None
 
     def synchronize(self) -> None:
         """Wait for all that is on it.
@@ -140,31 +170,83 @@ class Stream:
         self.device.in_flight.sweep()
 
     def call_host(self, call: _native.HostCall) -> None:
-        """Call a function on the host when the stream comes to it; keep `call` until then."""
+        """Call a function on the host when the stream comes to it.
+
+        `call` is kept until then, or by the graph where the stream is captured by `capture`.
+        """
         self.device.native.call_host(call, self.handle)
+        if self._captured is not None:
+            self._captured.append(call)
+        elif not self.device.native.is_captured(self.handle):
+            self.device.in_flight.keep([call], self.handle)
 
     @contextmanager
     def capture(self) -> Iterator[list[Graph]]:
-        """What is put on the stream in the `with` block is kept as a graph, which the list holds afterwards."""
+        """What is put on the stream in the `with` block is kept as a graph, which the list holds afterwards.
+
+        The memory that it works on is for the caller to keep, for as long as the graph is launched.
+        """
         graphs: list[Graph] = []
         self.device.native.begin_capture(self.handle)
+        captured: list[object] = []
+        self._captured = captured
         try:
             yield graphs
         finally:
-            graphs.append(Graph(self.device, self.device.native.end_capture(self.handle)))
+            self._captured = None
+            graphs.append(Graph(self.device, self.device.native.end_capture(self.handle), captured))
+
+
+def require_stream_of(device: Device, stream: Stream, name: str = "stream") -> None:
+    """Refuse a stream of another device, and what is none.
+
+    Raises:
+        InvalidArgumentError: it is.
+    """
+    if not isinstance(stream, Stream):
+        raise InvalidArgumentError(
+            f"{name} is {stream!r}; give device.stream(), or Stream(device, handle) for another library's"
+        )
+    if (stream.device.kind, stream.device.ordinal) != (device.kind, device.ordinal):
+        raise InvalidArgumentError(f"{name} is of {stream.device}; give one of {device}")
+
+
+def refuse_per_thread_stream(stream: Stream) -> None:
+    """Refuse CUDA's per-thread default stream, which is another one in each thread under the same number.
+
+    Raises:
+        InvalidArgumentError: it is that one.
+    """
+    if stream.device.kind == "cuda" and stream.handle == protocols.PER_THREAD_STREAM:
+        raise InvalidArgumentError(
+            f"stream is {protocols.PER_THREAD_STREAM}, the default stream of whatever thread uses it; give one that is "
+            "the same in all threads: device.stream(), or one of your library's"
+        )
 
 
 class Graph:
-    """Launches and copies that were captured, to be put on a stream at once."""
+    """Launches and copies that were captured, to be put on a stream at once.
 
-    def __init__(self, device: Device, handle: int) -> None:
+    Args:
+        kept: what they use, beside memory.
+    """
+
+    def __init__(self, device: Device, handle: int, kept: Sequence[object] = ()) -> None:
         self.device = device
         self.handle = handle
+        self._kept = kept
         weakref.finalize(self, device.native.destroy_graph, handle)
 
-    def launch(self, stream: Stream) -> None:
-        """Put all of it on a stream."""
+    def launch(self, stream: Stream, *, is_waited_for: bool = False) -> None:
+        """Put all of it on a stream.
+
+        Args:
+            is_waited_for: the caller keeps the graph until it has waited for the stream. Otherwise it is kept here.
+        """
+        require_stream_of(self.device, stream)
         self.device.native.launch_graph(self.handle, stream.handle)
+        if not is_waited_for:
+            self.device.in_flight.keep([self], stream.handle)
 
 
 class Event:
@@ -177,10 +259,12 @@ class Event:
 
     def record(self, stream: Stream) -> None:
         """Mark what is on the stream up to now."""
+        require_stream_of(self.device, stream)
         self.device.native.record_event(self.handle, stream.handle)
 
     def wait(self, stream: Stream) -> None:
         """Let the stream wait for what is marked."""
+        require_stream_of(self.device, stream)
         self.device.native.wait_event(self.handle, stream.handle)
 
     def synchronize(self) -> None:
@@ -256,6 +340,12 @@ class DeviceArray:
 
     def part(self, first: int, last: int) -> DeviceArray:
         """Elements [first, last) of the first axis, the same memory."""
+        try:
+            first, last = operator.index(first), operator.index(last)
+        except TypeError as error:
+            raise InvalidArgumentError(f"part is {first!r} to {last!r}; give whole numbers") from error
+        if not self.shape:
+            raise InvalidArgumentError(f"part is asked of {self!r}, which has no axis")
         if not 0 <= first <= last <= self.shape[0]:
             raise InvalidArgumentError(f"part is {first} to {last} of an axis of {self.shape[0]}")
         result = DeviceArray(
@@ -272,7 +362,10 @@ class DeviceArray:
         return result
 
     def written_on(self, stream: Stream) -> None:
-        """Note that the stream writes here: whoever takes the array waits for it. The stream is kept until the next."""
+        """Note that the stream writes here: whoever takes the array waits for it.
+
+        The stream is kept until the next; where it is another library's, that library must keep it too.
+        """
         self._last_write.stream = stream
 
     def let_wait(self, stream: Stream) -> None:
@@ -290,7 +383,12 @@ class DeviceArray:
         return self._seen_at(self.address, owner=self)
 
     def write(self, values: NDArray[Any], stream: Stream) -> None:
-        """Copy a C-contiguous NumPy array of as many bytes here."""
+        """Copy a C-contiguous NumPy array of as many bytes here, after what was last written here.
+
+        It is complete when the stream has come to it. The array may be written again at once, but for one in pinned
+        memory, which is read when the stream comes to it and kept until then.
+        """
+        require_stream_of(self.device, stream)
         if values.nbytes != self.nbytes or not values.flags.c_contiguous:
             raise InvalidArgumentError(
                 f"values has {values.nbytes} bytes, contiguous: {values.flags.c_contiguous}; "
@@ -299,24 +397,35 @@ class DeviceArray:
         self.require_contiguous("the array that is written to")
         if self.read_only:
             raise InvalidArgumentError(f"{self!r} is read-only; its owner forbids writing")
+        self.let_wait(stream)
         if self.pinned:
             stream.synchronize()
             protocols.host_array(self.address, (self.nbytes,), np.uint8)[:] = values.reshape(-1).view(np.uint8)
             return
-        self.device.native.copy(self.address, values.ctypes.data, self.nbytes, "to_device", stream.handle)
+        native = self.device.native
+        native.copy(self.address, values.ctypes.data, self.nbytes, "to_device", stream.handle)
         self.written_on(stream)
+        is_pinned = native.locate(values.ctypes.data) == "pinned_host"
+        if is_pinned and not native.is_captured(stream.handle):
+            self.device.in_flight.keep([values], stream.handle)
 
     def read_into(self, values: NDArray[Any], stream: Stream) -> None:
-        """Copy to a C-contiguous NumPy array of as many bytes; into pinned memory it is complete after a wait."""
+        """Copy to a C-contiguous NumPy array of as many bytes, after what was last written here.
+
+        Into pinned memory it is complete after a wait for the stream; keep that memory until then.
+        """
+        require_stream_of(self.device, stream)
         if values.nbytes != self.nbytes or not values.flags.c_contiguous or not values.flags.writeable:
             raise InvalidArgumentError(
                 f"values has {values.nbytes} bytes; give {self.nbytes} contiguous, writeable ones"
             )
         self.require_contiguous("the array that is read")
+        self.let_wait(stream)
         self._copy_to_host(values.ctypes.data, self.nbytes, stream)
 
     def numpy(self, stream: Stream) -> NDArray[Any]:
         """A copy on the host, C-contiguous; waits, for the last write too. The bits, as uint16, of bfloat16."""
+        require_stream_of(self.device, stream)
         self.let_wait(stream)
         # One copy of all from the first byte to the last; the host leaves out what lies between.
         itemsize = protocols.ITEM_SIZES[self.dtype]
@@ -421,119 +530,6 @@ class _LastWrite:
     """The stream that memory was last written on, where it is known: an array's and its parts'."""
 
     stream: Stream | None = None
-
-
-class ParameterBlock:
-    """Numbers that kernels read and that change from request to request: written on the host, uploaded in one piece.
-
-    Each user reserves a part, all before the first upload; a captured upload then serves every request.
-    """
-
-    _ALIGNMENT = 256
-
-    def __init__(self, device: Device, capacity: int) -> None:
-        self.device = device
-        self.host = device.pinned(capacity, purpose="parameters on the host")
-        self._memory = DeviceMemory(device, max(capacity, 1), "parameters")
-        self._used = 0
-
-    def reserve(self, size: int) -> Parameters:
-        """A part of `size` bytes."""
-        begin = self._used
-        if begin + size > len(self.host):
-            raise InvalidArgumentError(
-                f"a parameter block of {len(self.host)} bytes has {len(self.host) - begin} left; {size} were asked for"
-            )
-        self._used = -(-(begin + size) // self._ALIGNMENT) * self._ALIGNMENT
-        return Parameters(self.host[begin : begin + size], self._memory, begin)
-
-    def upload(self, stream: Stream) -> None:
-        """Copy all parts to the device."""
-        size = min(self._used, len(self.host))
-        self.device.native.copy(self._memory.address, self.host.ctypes.data, size, "to_device", stream.handle)
-
-
-class Parameters:
-    """A part of a `ParameterBlock`, whose memory it keeps.
-
-    Attributes:
-        host: uint8 [size], to be written.
-        address: of the same bytes on the device.
-    """
-
-    def __init__(self, host: NDArray[np.uint8], memory: DeviceMemory, begin: int) -> None:
-        self.host = host
-        self.address = memory.address + begin
-        self._memory = memory
-
-
-class ResultBlock:
-    """Arrays that kernels write and the host reads: side by side on the device, so that one copy brings all of them.
-
-    Args:
-        arrays: name, and shape and dtype.
-
-    Attributes:
-        on_device: by name, where kernels write.
-        on_host: by name, in pinned memory; what the last `download` brought, once its stream was waited for.
-    """
-
-    def __init__(self, device: Device, arrays: Mapping[str, tuple[Sequence[int], str]]) -> None:
-        self._device = device
-        self._whole, self.on_device = side_by_side(device, arrays)
-        self._pinned = device.pinned(self._whole.nbytes, purpose="results on the host")
-        self.on_host = views_of(self._pinned, self._whole, self.on_device)
-
-    @property
-    def nbytes(self) -> int:
-        """Of all arrays and what lies between them."""
-        return len(self._pinned)
-
-    def clear(self, stream: Stream) -> None:
-        """Zeros in all arrays, and between them: what nobody writes is copied too."""
-        self._device.native.fill(self._whole.address, 0, self.nbytes, stream.handle)
-        self.written_on(stream)
-
-    def written_on(self, stream: Stream) -> None:
-        """Note that the stream writes to the arrays; see `DeviceArray.written_on`."""
-        self._whole.written_on(stream)
-
-    def download(self, stream: Stream) -> None:
-        """Copy all arrays to the host."""
-        self._device.native.copy(self._pinned.ctypes.data, self._whole.address, self.nbytes, "to_host", stream.handle)
-
-
-_ALIGNMENT = 256
-
-
-def side_by_side(
-    device: Device, arrays: Mapping[str, tuple[Sequence[int], str]], *, purpose: str = "results"
-) -> tuple[DeviceArray, dict[str, DeviceArray]]:
-    """Arrays in one piece of memory, each at a multiple of 256 bytes: all of it as bytes, and each by name.
-
-    Args:
-        arrays: name, and shape and dtype.
-    """
-    begins, size = {}, 0
-    for name, (shape, dtype) in arrays.items():
-        begins[name] = size
-        size += -(-math.prod(shape) * protocols.ITEM_SIZES[dtype] // _ALIGNMENT) * _ALIGNMENT
-    whole = device.empty((size,), "uint8", purpose=purpose)
-    parts = {}
-    for name, (shape, dtype) in arrays.items():
-        parts[name] = DeviceArray(device, whole.address + begins[name], shape, dtype, owner=whole)
-        # Whoever writes to one has written to all.
-        parts[name]._last_write = whole._last_write
-    return whole, parts
-
-
-def views_of(host: NDArray[np.uint8], whole: DeviceArray, parts: Mapping[str, DeviceArray]) -> dict[str, NDArray[Any]]:
-    """The arrays of `side_by_side` in a copy of their memory on the host."""
-    views = {}
-    for name, array in parts.items():
-        begin = array.address - whole.address
-        views[name] = host[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
-    return views
 
 
 def host_call(function: Callable[[], None]) -> _native.HostCall:

@@ -90,8 +90,8 @@ class InFlight:
         try:
             return self._native.query_event(event)
         except RfkernelsError:
-            # The device has failed at something, and nothing will run on it any more; who waits is told.
-            return True
+            # Nobody knows, and memory that is kept for too long does no harm. Who waits is told.
+            return False
 
 
 def _finish(reference: weakref.ref[InFlight]) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from rfkernels.array_protocols import (
     stream_handle,
     stream_number,
 )
-from rfkernels.device import Device, DeviceArray, Event, Stream
+from rfkernels.device import Device, DeviceArray, Event, Stream, refuse_per_thread_stream, require_stream_of
 from rfkernels.errors import DeviceError, InvalidArgumentError
 
 _DTYPES_OF_TYPE_STRINGS = {typestr: dtype for dtype, typestr in TYPE_STRINGS.items()}
@@ -64,6 +65,9 @@ def as_device_array(
         InvalidArgumentError: something else, or elsewhere; the message names the argument, says what was got and what
             to give.
     """
+    if stream is not None:
+        require_stream_of(device, stream)
+        refuse_per_thread_stream(stream)
     if isinstance(obj, DeviceArray):
         return _own(obj, name, device, stream, writeable)
     if hasattr(obj, "__dlpack__") and hasattr(obj, "__dlpack_device__"):
@@ -114,17 +118,23 @@ class _Borrowed:
 
     def __init__(self, keeper: object, stream: Stream | None) -> None:
         self._keeper = keeper
-        self._stream = stream
+        self._end = None
+        if stream is not None and stream.device.kind == "cuda":
+            # It holds the stream, which would go first in a collection that takes both, and at the interpreter's exit.
+            self._end = weakref.finalize(self, _wait_before_giving_back, stream)
 
     def end_use(self) -> None:
-        self._stream = None
+        if self._end is not None:
+            self._end.detach()
 
-    def __del__(self) -> None:
-        # The memory may be handed out again as soon as its owner goes, and work of ours may be on its way. An error of
-        # that work is told by the next call that waits. The emulated device waits when its memory is released.
-        if self._stream is not None and self._stream.device.kind == "cuda":
-            with suppress(DeviceError):
-                self._stream.synchronize()
+
+def _wait_before_giving_back(stream: Stream) -> None:
+    """Before memory goes back to its library, which may hand it out again: work of ours may be on its way.
+
+    An error of that work is told by the next call that waits. The emulated device waits when its memory is released.
+    """
+    with suppress(DeviceError):
+        stream.synchronize()
 
 
 def _own(array: DeviceArray, name: str, device: Device, stream: Stream | None, writeable: bool) -> DeviceArray:

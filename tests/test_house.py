@@ -19,21 +19,24 @@ ARROWS: dict[str, set[str]] = {
     "array_protocols": FOUNDATION,
     "in_flight": FOUNDATION | {"_native"},
     "device": FOUNDATION | {"_native", "array_protocols", "in_flight"},
+    "device_blocks": FOUNDATION | {"array_protocols", "device"},
     "interop": FOUNDATION | {"_native", "array_protocols", "device"},
     "schema": FOUNDATION,
     "images": FOUNDATION,
     "reference": set(),
-    "ops": FOUNDATION | {"_native", "array_protocols", "device", "interop"},
+    "ops": FOUNDATION | {"_native", "array_protocols", "device", "device_blocks", "interop"},
     "engines": FOUNDATION | {"_native", "device"},
     "models": FOUNDATION,
     "builder": FOUNDATION | {"model_metadata", "models"},
-    "tasks": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines", "device", "interop"},
+    "tasks": FOUNDATION
+    | {"model_metadata", "schema", "images", "ops", "engines", "device", "device_blocks", "interop"},
     # The door to everything, the kernels apart.
     "cli": FOUNDATION | {"model_metadata", "schema", "images", "ops", "engines", "tasks", "builder", "benchmarks"},
     "__main__": {"cli"},
     # A definition is the peer of an op that no library has.
     "benchmarks": FOUNDATION
     | {"model_metadata", "schema", "images", "ops", "engines", "tasks", "builder", "models", "reference", "device"}
+    | {"device_blocks"}
     # What the emulated device counts.
     | {"_native"},
 }
@@ -44,6 +47,7 @@ OUTSIDE: dict[str, set[str]] = {
     "array_protocols": {"numpy"},
     "in_flight": set(),
     "device": {"numpy"},
+    "device_blocks": {"numpy"},
     "interop": set(),
     "schema": {"msgspec"},
     "images": {"numpy", "PIL", "simplejpeg"},

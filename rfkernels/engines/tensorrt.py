@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from rfkernels.device import Device, DeviceArray, Stream
+from rfkernels.device import Device, DeviceArray, Stream, require_stream_of
 from rfkernels.engines.engine import TensorSpecification
 from rfkernels.engines.tensorrt_runtime import RuntimeLog, import_runtime, log_of, read_plan, runtime_name_of
 from rfkernels.errors import DeviceError, EngineError, InvalidArgumentError, UnavailableError
@@ -89,8 +89,7 @@ class TensorRTSession:
 
     def enqueue(self, stream: Stream) -> None:
         """Put the network on a stream. See `rfkernels.engines.DeviceSession`."""
-        if stream.device is not self._device:
-            raise InvalidArgumentError(f"stream is of {stream.device}; give one of {self._device}")
+        require_stream_of(self._device, stream)
         if not self._busy.acquire(blocking=False):
             raise EngineError("another thread is enqueueing this session; create one for each thread")
         try:

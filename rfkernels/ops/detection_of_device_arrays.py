@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels import _native
-from rfkernels.device import DeviceArray, side_by_side
+from rfkernels.device import DeviceArray
+from rfkernels.device_blocks import side_by_side
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.detection_results import DetectionsOnDevice, KeptOnDevice
 from rfkernels.ops.on_device import Place, Work, aligned_bytes

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 
 from rfkernels import _native
-from rfkernels.device import Device, DeviceArray, DeviceMemory, ParameterBlock, ResultBlock, Stream
+from rfkernels.device import Device, DeviceArray, DeviceMemory, Stream
+from rfkernels.device_blocks import ParameterBlock, ResultBlock
 from rfkernels.ops.arguments import real_number, whole_number
 from rfkernels.ops.detection import (
     ClassFilterStage,

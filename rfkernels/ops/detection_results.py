@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rfkernels.device import DeviceArray, Stream, views_of
+from rfkernels.device import DeviceArray, Stream
+from rfkernels.device_blocks import views_of
 from rfkernels.errors import DeviceError, InvalidArgumentError
 
 # Bits of flags, as csrc/include/rfkernels/detection.h has them.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rfkernels import _native
-from rfkernels.device import Device, DeviceArray, ParameterBlock, ResultBlock, Stream
+from rfkernels.device import Device, DeviceArray, Stream
+from rfkernels.device_blocks import ParameterBlock, ResultBlock
 from rfkernels.ops.arguments import real_number, whole_number
 from rfkernels.ops.detection import Convention, PlacementLike
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rfkernels import _native
 from rfkernels._native import MaskGrid
-from rfkernels.device import DeviceArray, DeviceMemory, ParameterBlock, Stream
+from rfkernels.device import DeviceArray, DeviceMemory, Stream
+from rfkernels.device_blocks import ParameterBlock
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.masks import Polygons, RunLengths
 

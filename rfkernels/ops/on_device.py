@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfkernels.array_protocols import DLPACK_CUDA, DLPACK_MANAGED
-from rfkernels.device import Device, DeviceArray, DeviceMemory, Stream, open_device
+from rfkernels.device import (
+    Device,
+    DeviceArray,
+    DeviceMemory,
+    Stream,
+    open_device,
+    refuse_per_thread_stream,
+    require_stream_of,
+)
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.interop import as_device_array, end_use
 
@@ -60,18 +68,14 @@ def place_of(arrays: Iterable[object], device: Device | None, stream: Stream | N
         return None
     if device is not None and not isinstance(device, Device):
         raise InvalidArgumentError(f'device is {device!r}; give one from open_device, open_device("cuda") say')
-    if stream is not None and not isinstance(stream, Stream):
-        raise InvalidArgumentError(
-            f"stream is {stream!r}; give device.stream(), or Stream(device, handle) for another library's"
-        )
-    if device is None:
-        assert stream is not None
-        device = stream.device
     if stream is None:
+        assert device is not None
         return Place(device, device.default_stream)
-    if (stream.device.kind, stream.device.ordinal) != (device.kind, device.ordinal):
-        raise InvalidArgumentError(f"stream is of {stream.device}, device is {device}; give a stream of that device")
-    return Place(device, stream)
+    if device is None and isinstance(stream, Stream):
+        device = stream.device
+    require_stream_of(device, stream)
+    refuse_per_thread_stream(stream)
+    return Place(stream.device, stream)
 
 
 def device_of(array: object) -> Device | None:
@@ -149,11 +153,7 @@ class Work:
         self._is_done = False
 
     def __enter__(self) -> Work:
-        if self.device.native.is_captured(self.stream.handle):
-            raise InvalidArgumentError(
-                "stream is captured, and an op in one call cannot be part of a graph: what it is told would be gone "
-                "when the graph runs; capture PreprocessOnDevice, DetectionOnDevice, KeypointsOnDevice or MasksOnDevice"
-            )
+        self._refuse_capture("stream is captured")
         self.device.in_flight.sweep()
         self._workspace.lock.acquire()
         return self
@@ -166,8 +166,17 @@ class Work:
             for array in self._borrowed:
                 end_use(array)
             return
+        if self.device.native.is_captured(self.stream.handle):
+            return  # nothing was put on it: that was refused
         when_done = [partial(end_use, array) for array in self._borrowed]
         self.device.in_flight.keep(self._kept, self.stream.handle, when_done)
+
+    def _refuse_capture(self, what: str) -> None:
+        if self.device.native.is_captured(self.stream.handle):
+            raise InvalidArgumentError(
+                f"{what}, and an op in one call cannot be part of a graph: what it is told would be gone when the "
+                "graph runs; capture PreprocessOnDevice, DetectionOnDevice, KeypointsOnDevice or MasksOnDevice"
+            )
 
     def take(self, array: object, name: str, *, writeable: bool = False) -> DeviceArray:
         """An argument, taken in without a copy: the stream waits for what was put on its library's.
@@ -176,6 +185,8 @@ class Work:
             InvalidArgumentError: it is not on the device; see `as_device_array`.
         """
         taken = as_device_array(array, name=name, device=self.device, stream=self.stream, writeable=writeable)
+        # Waiting for a stream that is captured makes ours a part of that capture.
+        self._refuse_capture(f"{name} was written on a stream that is captured")
         self._kept.append(taken)
         if taken is not array:
             self._borrowed.append(taken)
@@ -194,6 +205,7 @@ class Work:
 
     def workspace(self, *sizes: int) -> list[int]:
         """Addresses of parts of device memory, of so many bytes each, until the next call of this. Holds anything."""
+        self._is_done = False
         begins, size = [], 0
         for part in sizes:
             begins.append(size)
@@ -206,7 +218,10 @@ class Work:
         return self._workspace.pinned(self.device, size)
 
     def upload(self, host: NDArray[np.uint8], address: int) -> None:
-        """Copy bytes to memory of the device; the host's may be written again when this returns."""
+        """Copy bytes to memory of the device; the host's are kept until that is done, and not to be written again."""
+        self._is_done = False
+        # Where a GPU reads pageable memory itself, nothing is staged before the call returns.
+        self._kept.append(host)
         self.device.native.copy(address, host.ctypes.data, host.nbytes, "to_device", self.stream.handle)
 
 

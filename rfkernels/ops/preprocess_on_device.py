@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rfkernels import _native
 from rfkernels._native import Placement
-from rfkernels.device import DeviceArray, ParameterBlock, Stream
+from rfkernels.device import DeviceArray, Stream
+from rfkernels.device_blocks import ParameterBlock
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.images import NV12, View
 from rfkernels.ops.preprocess import Interpolation, normalization_of

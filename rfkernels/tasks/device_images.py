@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rfkernels.device import Device, DeviceArray, Event, Stream
+from rfkernels.device import Device, DeviceArray, Event, Stream, refuse_per_thread_stream, require_stream_of
 from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 from rfkernels.images import Image, ImageOptions, ImageSource, load_image
 from rfkernels.images.image import check_pixel_count, refusal
@@ -100,8 +100,8 @@ def load_sources(
     return loaded
 
 
-def wait_for_readers(stream: Stream) -> None:
-    """After an error: what was put on a stream may read an image that is about to go."""
+def wait_for_all(stream: Stream) -> None:
+    """After an error, for which what else has failed is of no interest."""
     with suppress(Exception):
         stream.synchronize()
 
@@ -109,14 +109,10 @@ def wait_for_readers(stream: Stream) -> None:
 def _check_stream(device: Device | None, stream: Stream | None) -> None:
     if stream is None:
         return
-    if not isinstance(stream, Stream):
-        raise InvalidArgumentError(
-            f"stream is {stream!r}; give device.stream(), or Stream(device, handle) for another library's"
-        )
     if device is None:
         raise InvalidArgumentError("stream is given, and the model runs on the CPU, which has none; leave it out")
-    if (stream.device.kind, stream.device.ordinal) != (device.kind, device.ordinal):
-        raise InvalidArgumentError(f"stream is of {stream.device}, the model runs on {device}; give one of that")
+    require_stream_of(device, stream)
+    refuse_per_thread_stream(stream)
 
 
 def _load(name: str, source: AnySource, options: ImageOptions, device: Device | None, stream: Stream | None) -> Image:

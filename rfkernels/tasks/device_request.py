@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from rfkernels.device import Device, Graph, ParameterBlock, Stream
+from rfkernels.device import Device, DeviceArray, Graph, Stream
+from rfkernels.device_blocks import ParameterBlock
 from rfkernels.engines.engine import DeviceEngine, DeviceSession
 from rfkernels.images import Image
 from rfkernels.ops import Placement
 from rfkernels.ops.preprocess_on_device import PreprocessOnDevice
 from rfkernels.tasks.convention import Convention
-from rfkernels.tasks.device_images import ImageOnDevice, wait_for_readers
+from rfkernels.tasks.device_images import ImageOnDevice, wait_for_all
 from rfkernels.tasks.preparation import DescriptorsTooLargeError, Preparation
 from rfkernels.tasks.staging import Staging
 
@@ -110,12 +111,13 @@ class DeviceRequest(Generic[SettingsT, FoundT]):
         self, images: Sequence[Image], preparation: Preparation, convention: Convention, settings: SettingsT
     ) -> list[FoundT]:
         """Find what is in up to `batch` images: one graph launch, one wait."""
-        arrived = [image.arrive(self.stream) for image in images if isinstance(image, ImageOnDevice)]
+        arrived: list[DeviceArray] = []
         try:
+            arrived += (image.arrive(self.stream) for image in images if isinstance(image, ImageOnDevice))
             return self._run(images, preparation, convention, settings)
         except BaseException:
-            if arrived:
-                wait_for_readers(self.stream)
+            # What is on the stream uses images, and memory and functions of this request, which nobody will keep.
+            wait_for_all(self.stream)
             raise
 
     def _run(
@@ -132,7 +134,7 @@ class DeviceRequest(Generic[SettingsT, FoundT]):
                 self._enqueue()
             (self._graph,) = graphs
         else:
-            self._graph.launch(self.stream)
+            self._graph.launch(self.stream, is_waited_for=True)
             self.stream.synchronize()
             self._session.check()
         return self.finish.read(images, placements, settings)

@@ -11,7 +11,8 @@ from foreign_arrays import DLPackProducer, InterfaceProducer
 from taking import pixels
 
 from rfkernels import _native, ops
-from rfkernels.device import ParameterBlock, Stream, open_device
+from rfkernels.device import Stream, open_device
+from rfkernels.device_blocks import ParameterBlock
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops import on_device
 from rfkernels.ops.detection_on_device import DetectionOnDevice
@@ -81,7 +82,8 @@ def test_an_array_of_a_gpu_is_looked_for_there(name, gpu, monkeypatch):
 def test_devices_that_do_not_agree(device, gpu, stream):
     memory, _ = pixels(device, stream)
     for arguments, told in (
-        ((device, gpu.stream()), "stream is of .*cuda:0.* device is .*emulated:0"),
+        ((device, gpu.stream()), "stream is of .*cuda:0.*; give one of .*emulated:0"),
+        ((gpu, Stream(gpu, 2)), "stream is 2, the default stream of whatever thread"),
         (("emulated", None), "device is 'emulated'; give one from open_device"),
         ((None, 7), r"stream is 7; give device.stream\(\)"),
     ):

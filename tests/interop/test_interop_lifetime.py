@@ -10,7 +10,8 @@ import pytest
 from foreign_arrays import LEGACY, VERSIONED, DLPackProducer, InterfaceProducer
 from taking import pixels, refused, take
 
-from rfkernels.device import Stream
+from rfkernels.device import Event, Stream
+from rfkernels.device_blocks import ParameterBlock, ResultBlock
 from rfkernels.errors import InvalidArgumentError
 
 pytestmark = pytest.mark.emulated
@@ -21,11 +22,56 @@ pytestmark = pytest.mark.emulated
 def test_dlpack_is_told_our_stream(gpu):
     memory = gpu.empty((4,), "uint8")
     ours = gpu.stream()
-    for stream, number in ((ours, ours.handle), (Stream(gpu, 0), 1), (Stream(gpu, 2), 2), (None, -1)):
+    for stream, number in ((ours, ours.handle), (Stream(gpu, 0), 1), (None, -1)):
         producer = DLPackProducer(memory.address, (4,), device=(2, 0))
         take(producer, gpu, stream)
         assert producer.calls == [{"stream": number, "max_version": (1, 0)}]
         assert all(note == "synchronize" for note, _ in gpu.native.take_notes())  # the library waits, not we
+
+
+def test_the_default_stream_of_each_thread_is_refused(gpu):
+    memory = gpu.empty((4,), "uint8")
+    with pytest.raises(InvalidArgumentError, match="stream is 2, the default stream of whatever thread"):
+        take(DLPackProducer(memory.address, (4,), device=(2, 0)), gpu, Stream(gpu, 2))
+
+
+def test_streams_of_other_devices_are_refused(device, gpu, stream):
+    memory, _ = pixels(device, stream)
+    theirs = gpu.stream()
+    producer = DLPackProducer(memory.address, (12,))
+    values = np.zeros(12, np.uint8)
+    with stream.capture() as graphs:
+        pass
+    for call in (
+        lambda: take(producer, device, theirs),
+        lambda: memory.write(values, theirs),
+        lambda: memory.read_into(values, theirs),
+        lambda: memory.numpy(theirs),
+        lambda: device.upload(values, theirs),
+        lambda: graphs[0].launch(theirs),
+        lambda: Event(device).record(theirs),
+        lambda: Event(device).wait(theirs),
+        lambda: ParameterBlock(device, 16).upload(theirs),
+        lambda: ResultBlock(device, {"x": ((4,), "uint8")}).download(theirs),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"stream is of .*cuda:0.*; give one of .*emulated:0"):
+            call()
+    with pytest.raises(InvalidArgumentError, match="stream is 5"):
+        memory.numpy(5)
+
+
+def test_a_stream_outlives_memory_that_waits_for_it(gpu):
+    """In a collection that takes both: the memory goes back after a wait for a stream that is still there."""
+    memory = gpu.empty((4,), "uint8")
+    stream = gpu.stream()
+    array = take(DLPackProducer(memory.address, (4,), device=(2, 0)), gpu, stream)
+    handle = stream.handle
+    circle = [stream, array]
+    circle.append(circle)
+    gpu.native.take_notes()
+    del stream, array, circle
+    gc.collect()
+    assert gpu.native.take_notes() == [("synchronize", handle)]
 
 
 def test_memory_of_the_host_has_no_stream(device, stream):

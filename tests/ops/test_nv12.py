@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rfkernels import ops
-from rfkernels.device import Device, ParameterBlock, open_device
+from rfkernels.device import Device, open_device
+from rfkernels.device_blocks import ParameterBlock
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.preprocess_on_device import PreprocessOnDevice
 from rfkernels.reference import preprocess as definition

@@ -14,9 +14,10 @@ from test_on_device import TASKS, both, built_for_any_batch, noise, without_ids
 
 import rfkernels
 from rfkernels import _native
-from rfkernels.device import Stream, open_device
+from rfkernels.device import Graph, Stream, open_device
 from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 from rfkernels.images import Image, ImageOptions, load_image
+from rfkernels.ops.detection_on_device import DetectionOnDevice
 
 emulation: Any = getattr(_native, "emulation", None)
 pytestmark = pytest.mark.emulated
@@ -257,3 +258,27 @@ def test_pictures_are_drawn_of_the_host_s_pixels(model_paths, device, stream):
         InvalidArgumentError, match=r"images.0. is on emulated:0, and this step needs its pixels on the"
     ):
         image.pixels  # noqa: B018
+
+
+@pytest.mark.parametrize("where", ["enqueue_from_heads", "launch"])
+def test_after_an_error_nothing_of_the_request_is_still_used(model_paths, monkeypatch, where):
+    """The functions and the memory that a request has put on its stream go with it: it waits first."""
+    _, emulated = both(model_paths["detect"])
+    picture = noise(61, 97)
+    expected = without_ids(emulated.infer(picture))
+
+    def fail(*_arguments, **_options):
+        if where == "launch":
+            real(*_arguments, **_options)
+        raise KeyboardInterrupt
+
+    owner = DetectionOnDevice if where == "enqueue_from_heads" else Graph
+    real = getattr(owner, where)
+    monkeypatch.setattr(owner, where, fail)
+    if where == "enqueue_from_heads":
+        emulated._device_requests._idle.clear()  # the next request is captured anew
+    with pytest.raises(KeyboardInterrupt):
+        emulated.infer(picture)
+    monkeypatch.undo()
+    gc.collect()
+    assert without_ids(emulated.infer(picture)) == expected
