@@ -176,6 +176,36 @@ void test_a_graph_does_its_work_again() {
     CHECK(desk.device->destroy_stream(other).ok());
 }
 
+/// A graph keeps addresses: of pageable memory it would read, or write, whatever lies there when it is launched.
+void test_pageable_memory_is_refused_in_a_capture() {
+    const Desk desk;
+    Device& device = *desk.device;
+    OnDevice memory(device, kBytes, "memory");
+    std::vector<unsigned char> pageable(kBytes, 7);
+    memory.fill(9, desk.stream);
+    CHECK(device.begin_capture(desk.stream).ok());
+    for (const CopyDirection direction : {CopyDirection::kToDevice, CopyDirection::kToHost}) {
+        const bool to_host = direction == CopyDirection::kToHost;
+        void* to = to_host ? pageable.data() : memory.get();
+        const void* from = to_host ? memory.get() : pageable.data();
+        const Status status = device.copy(to, from, kBytes, direction, desk.stream);
+        CHECK(status.code() == StatusCode::kInvalidArgument);
+        const char* way = to_host ? "copy of 64 bytes to pageable" : "copy of 64 bytes from pageable";
+        CHECK(std::strstr(status.message(), way) != nullptr);
+        CHECK(std::strstr(status.message(), "give pinned memory") != nullptr);
+        CHECK(device.copy(to, from, 0, direction, desk.stream).ok());
+    }
+    // The capture goes on, and holds what was not refused.
+    CHECK(device.copy(desk.pinned, memory.get(), kBytes, CopyDirection::kToHost, desk.stream).ok());
+    Graph graph = nullptr;
+    CHECK(device.end_capture(desk.stream, &graph).ok());
+    CHECK(device.launch_graph(graph, desk.stream).ok());
+    CHECK(device.synchronize(desk.stream).ok());
+    CHECK(desk.bytes()[0] == 9);
+    CHECK(pageable == std::vector<unsigned char>(kBytes, 7));
+    CHECK(device.destroy_graph(graph).ok());
+}
+
 void test_what_memory_is_refused() {
     const Desk desk;
     OnDevice memory(*desk.device, kBytes, "memory");
@@ -210,6 +240,7 @@ int main() {
     test_copies_read_when_they_run();
     test_events_order_streams();
     test_a_graph_does_its_work_again();
+    test_pageable_memory_is_refused_in_a_capture();
     test_what_memory_is_refused();
     return 0;
 }

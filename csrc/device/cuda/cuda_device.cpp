@@ -14,6 +14,7 @@
 #include "device/launch.h"
 #include "device/launch_error.h"
 #include "device/open.h"
+#include "device/pageable_in_capture.h"
 
 namespace rfkernels::cuda {
 namespace {
@@ -133,6 +134,12 @@ class CudaDevice final : public Device {
             cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
             Status status = checked(cudaStreamIsCapturing(of(stream), &capture), "cudaStreamIsCapturing");
             if (!status.ok()) return status;
+            if (capture != cudaStreamCaptureStatusNone && direction != CopyDirection::kWithinDevice && bytes > 0) {
+                MemoryPlace place = MemoryPlace::kPageableHost;
+                status = locate(direction == CopyDirection::kToDevice ? from : to, &place);
+                if (!status.ok()) return status;
+                if (place == MemoryPlace::kPageableHost) return pageable_in_capture(bytes, direction);
+            }
             status = checked(cudaMemcpyAsync(to, from, bytes, kind, of(stream)),
                              "cudaMemcpyAsync of " + std::to_string(bytes) + " bytes");
             if (!status.ok() || capture != cudaStreamCaptureStatusNone) return status;

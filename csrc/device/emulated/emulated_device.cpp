@@ -7,6 +7,7 @@
 #include "device/launch.h"
 #include "device/launch_error.h"
 #include "device/open.h"
+#include "device/pageable_in_capture.h"
 #include "emulation/emulation.h"
 
 namespace rfkernels::emulated {
@@ -257,7 +258,8 @@ Status EmulatedDevice::copy(void* to, const void* from, std::size_t bytes, CopyD
         if (direction == CopyDirection::kToDevice) status = locate(from, &place);
         if (direction == CopyDirection::kToHost) status = locate(to, &place);
         if (!status.ok()) return status;
-        const bool is_pageable = place == MemoryPlace::kPageableHost && stream->capture == nullptr;
+        const bool is_pageable = place == MemoryPlace::kPageableHost;
+        if (is_pageable && bytes > 0 && stream->capture != nullptr) return pageable_in_capture(bytes, direction);
         Work work;
         work.bytes_to_device = direction == CopyDirection::kToDevice ? bytes : 0;
         work.bytes_to_host = direction == CopyDirection::kToHost ? bytes : 0;

@@ -72,7 +72,8 @@ class Device {
     virtual Status create_stream(Stream* stream) = 0;
     virtual Status destroy_stream(Stream stream) = 0;
     virtual Status synchronize(Stream stream) = 0;
-    /// A copy from pageable memory has read it when this returns; one to pageable memory is complete.
+    /// A copy from pageable memory has read it when this returns; one to pageable memory is complete. On a captured
+    /// stream both are kInvalidArgument: the graph would keep an address that soon holds something else.
     virtual Status copy(void* to, const void* from, std::size_t bytes, CopyDirection direction, Stream stream) = 0;
     virtual Status fill(void* memory, std::uint8_t byte, std::size_t bytes, Stream stream) = 0;
     /// Calls function(argument) on a thread of the host when the stream comes to it. It may not use the device.
