@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "check.h"
@@ -206,6 +207,36 @@ void test_pageable_memory_is_refused_in_a_capture() {
     CHECK(device.destroy_graph(graph).ok());
 }
 
+/// Sizes that no memory holds, those too whose sums with anything are small numbers again.
+void test_sizes_that_do_not_fit() {
+    const Desk desk;
+    Device& device = *desk.device;
+    OnDevice memory(device, kBytes, "memory");
+    auto& known = emulation::Emulator::instance().memory;
+    const std::size_t live_bytes = known.live_bytes();
+    const std::size_t live_count = known.live_count();
+    constexpr std::size_t kMost = static_cast<std::size_t>(-1);
+    for (const std::size_t bytes : {std::size_t{1} << 60, kMost / 2, kMost / 2 + 1, kMost - 2048, kMost - 255, kMost}) {
+        for (const auto allocate : {&Device::allocate, &Device::allocate_pinned}) {
+            void* none = &device;
+            const Status status = (device.*allocate)(bytes, "too much", &none);
+            CHECK(status.code() == StatusCode::kDeviceError);
+            const std::string wanted = "allocation of " + std::to_string(bytes) + " bytes for too much failed";
+            CHECK(std::strstr(status.message(), wanted.c_str()) != nullptr);
+            CHECK(none == &device);
+        }
+        CHECK(!device.fill(memory.get(), 0, bytes, desk.stream).ok());
+        CHECK(!device.copy(memory.get(), desk.pinned, bytes, CopyDirection::kToDevice, desk.stream).ok());
+        CHECK(!device.copy(desk.pinned, memory.get(), bytes, CopyDirection::kToHost, desk.stream).ok());
+        CHECK(!device.copy(memory.get(), memory.get(), bytes, CopyDirection::kWithinDevice, desk.stream).ok());
+    }
+    CHECK(known.live_bytes() == live_bytes && known.live_count() == live_count);
+    // What fits is given as before.
+    OnDevice after(device, kBytes, "after");
+    after.fill(3, desk.stream);
+    CHECK(after.download<unsigned char>(desk.stream)[0] == 3);
+}
+
 void test_what_memory_is_refused() {
     const Desk desk;
     OnDevice memory(*desk.device, kBytes, "memory");
@@ -241,6 +272,7 @@ int main() {
     test_events_order_streams();
     test_a_graph_does_its_work_again();
     test_pageable_memory_is_refused_in_a_capture();
+    test_sizes_that_do_not_fit();
     test_what_memory_is_refused();
     return 0;
 }

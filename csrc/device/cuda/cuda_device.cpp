@@ -24,10 +24,20 @@ constexpr const char* kNoMemory = "no memory for a call of the CUDA runtime";
 Status checked(cudaError_t error, const std::string& call) {
     if (error == cudaSuccess) return Status();
     cudaGetLastError();  // an error that is no fault of the device's stays set otherwise
-    const std::string message = call + " failed: " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
-    if (error == cudaErrorMemoryAllocation)
-        return Status::device_error(message + "; free device memory or ask for less");
-    return Status::device_error(message);
+    return Status::device_error(call + " failed: " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")");
+}
+
+/// `call` made an allocation, or did not; `memory` is left as it was then.
+Status checked_allocation(cudaError_t error, const char* call, std::size_t bytes, const char* purpose, void* made,
+                          void** memory) {
+    if (error == cudaSuccess) {
+        *memory = made;
+        return Status();
+    }
+    const Status status = checked(error, std::string(call) + " of " + std::to_string(bytes) + " bytes for " + purpose);
+    // Sizes that no machine has are an invalid value to some versions.
+    if (error != cudaErrorMemoryAllocation && error != cudaErrorInvalidValue) return status;
+    return Status::device_error(std::string(status.message()) + "; free memory of this kind or ask for less");
 }
 
 DriverContexts& driver_contexts() {
@@ -72,8 +82,9 @@ class CudaDevice final : public Device {
 
     Status allocate(std::size_t bytes, const char* purpose, void** memory) override {
         return on_device([&] {
-            return checked(cudaMalloc(memory, bytes),
-                           "cudaMalloc of " + std::to_string(bytes) + " bytes for " + purpose);
+            void* made = nullptr;
+            const cudaError_t error = cudaMalloc(&made, bytes);
+            return checked_allocation(error, "cudaMalloc", bytes, purpose, made, memory);
         });
     }
     Status release(void* memory) override {
@@ -81,8 +92,9 @@ class CudaDevice final : public Device {
     }
     Status allocate_pinned(std::size_t bytes, const char* purpose, void** memory) override {
         return on_device([&] {
-            return checked(cudaHostAlloc(memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped),
-                           "cudaHostAlloc of " + std::to_string(bytes) + " bytes for " + purpose);
+            void* made = nullptr;
+            const cudaError_t error = cudaHostAlloc(&made, bytes, cudaHostAllocPortable | cudaHostAllocMapped);
+            return checked_allocation(error, "cudaHostAlloc", bytes, purpose, made, memory);
         });
     }
     Status release_pinned(void* memory) override {

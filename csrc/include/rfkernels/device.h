@@ -62,7 +62,8 @@ class Device {
     int ordinal() const { return ordinal_; }
     virtual std::string name() const = 0;
 
-    /// `purpose` is a literal: it names the memory in messages. 256-byte aligned.
+    /// `purpose` is a literal: it names the memory in messages. 256-byte aligned. Where so much does not fit, the
+    /// message says how much was asked for, and `memory` is left as it was.
     virtual Status allocate(std::size_t bytes, const char* purpose, void** memory) = 0;
     virtual Status release(void* memory) = 0;
     virtual Status allocate_pinned(std::size_t bytes, const char* purpose, void** memory) = 0;
