@@ -52,26 +52,31 @@ struct CudaGraph {
     std::uint64_t bytes_to_host = 0;
 };
 
-/// What a captured graph holds, for the counters.
-Status count_nodes(cudaGraph_t graph, CudaGraph* counted) {
+struct DestroyGraph {
+    void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }
+};
+using CapturedGraph = std::unique_ptr<CUgraph_st, DestroyGraph>;
+
+/// What a captured graph holds, for the counters. Nodes that a runtime put into it may not let themselves be asked:
+/// they are not counted, and the graph is as good as it was.
+void count_nodes(cudaGraph_t graph, CudaGraph* counted) {
     std::size_t count = 0;
-    Status status = checked(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
-    if (!status.ok()) return status;
-    std::vector<cudaGraphNode_t> nodes(count);
-    status = checked(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
-    for (std::size_t i = 0; i < count && status.ok(); ++i) {
+    std::vector<cudaGraphNode_t> nodes;
+    if (cudaGraphGetNodes(graph, nullptr, &count) == cudaSuccess) {
+        nodes.resize(count);
+        if (cudaGraphGetNodes(graph, nodes.data(), &count) != cudaSuccess) nodes.clear();
+    }
+    for (cudaGraphNode_t node : nodes) {
         cudaGraphNodeType type{};
-        status = checked(cudaGraphNodeGetType(nodes[i], &type), "cudaGraphNodeGetType");
-        if (!status.ok()) return status;
-        if (type == cudaGraphNodeTypeKernel) ++counted->kernels;
-        if (type != cudaGraphNodeTypeMemcpy) continue;
         cudaMemcpy3DParms copy{};
-        status = checked(cudaGraphMemcpyNodeGetParams(nodes[i], &copy), "cudaGraphMemcpyNodeGetParams");
+        if (cudaGraphNodeGetType(node, &type) != cudaSuccess) continue;
+        if (type == cudaGraphNodeTypeKernel) ++counted->kernels;
+        if (type != cudaGraphNodeTypeMemcpy || cudaGraphMemcpyNodeGetParams(node, &copy) != cudaSuccess) continue;
         const std::uint64_t bytes = copy.extent.width * copy.extent.height * copy.extent.depth;
         if (copy.kind == cudaMemcpyHostToDevice) counted->bytes_to_device += bytes;
         if (copy.kind == cudaMemcpyDeviceToHost) counted->bytes_to_host += bytes;
     }
-    return status;
+    cudaGetLastError();  // or the next call that asks, anybody's, would be told of a node
 }
 
 class CudaDevice final : public Device {
@@ -231,15 +236,13 @@ class CudaDevice final : public Device {
     }
     Status end_capture(Stream stream, Graph* graph) override {
         return on_device([&]() -> Status {
-            cudaGraph_t captured = nullptr;
-            Status status = checked(cudaStreamEndCapture(of(stream), &captured), "cudaStreamEndCapture");
+            cudaGraph_t ended = nullptr;
+            Status status = checked(cudaStreamEndCapture(of(stream), &ended), "cudaStreamEndCapture");
             if (!status.ok()) return status;
+            const CapturedGraph captured(ended);
             auto made = std::make_unique<CudaGraph>();
-            status = count_nodes(captured, made.get());
-            if (status.ok()) {
-                status = checked(cudaGraphInstantiate(&made->executable, captured, 0), "cudaGraphInstantiate");
-            }
-            cudaGraphDestroy(captured);
+            count_nodes(captured.get(), made.get());
+            status = checked(cudaGraphInstantiate(&made->executable, captured.get(), 0), "cudaGraphInstantiate");
             if (status.ok()) *graph = made.release();
             return status;
         });
@@ -353,12 +356,15 @@ bool enqueue_launch(const char* name, const void* kernel, const LaunchShape& sha
         if (!launched.ok()) return launched;
         cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
         int ordinal = 0;
-        if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture) == cudaSuccess &&
-            capture == cudaStreamCaptureStatusNone && cudaGetDevice(&ordinal) == cudaSuccess) {
-            const std::lock_guard<std::mutex> lock(opening());
-            for (const auto& opened : opened_devices()) {
-                if (opened->ordinal() == ordinal) opened->count_launch();
-            }
+        if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture) != cudaSuccess ||
+            cudaGetDevice(&ordinal) != cudaSuccess) {
+            cudaGetLastError();  // the kernel is on its stream, which the count is no reason to deny
+            return Status();
+        }
+        if (capture != cudaStreamCaptureStatusNone) return Status();
+        const std::lock_guard<std::mutex> lock(opening());
+        for (const auto& opened : opened_devices()) {
+            if (opened->ordinal() == ordinal) opened->count_launch();
         }
         return Status();
     });
