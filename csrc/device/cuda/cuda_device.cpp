@@ -295,15 +295,23 @@ std::mutex& opening() {
 CurrentDevice::CurrentDevice(int ordinal) {
     // First: in a context that is not the runtime's own, what follows would go wrong, or put another in its place.
     status_ = driver_contexts().check();
-    if (status_.ok()) status_ = checked(cudaGetDevice(&before_), "cudaGetDevice");
-    if (status_.ok() && before_ != ordinal) {
-        status_ = checked(cudaSetDevice(ordinal), "cudaSetDevice(" + std::to_string(ordinal) + ")");
+    // Before anything that may set up a context or load a kernel, which captures of other threads may prohibit too.
+    if (status_.ok()) status_ = driver_contexts().relax_captures(&captures_before_);
+    relaxed_ = status_.ok();
+    int current = 0;
+    if (status_.ok()) status_ = checked(cudaGetDevice(&current), "cudaGetDevice");
+    // Not by cudaSetDevice: what the runtime takes for this thread's device stays as it is, and so does a thread
+    // without a context, for which nothing could be set back that would not make one. Where the device is the runtime's
+    // own choice, the runtime makes its context current, as any call of it does, and it stays.
+    if (status_.ok() && current != ordinal) {
+        status_ = driver_contexts().enter(ordinal, &context_before_);
         changed_ = status_.ok();
     }
 }
 
 CurrentDevice::~CurrentDevice() {
-    if (changed_) cudaSetDevice(before_);
+    if (changed_) driver_contexts().leave(context_before_);
+    if (relaxed_) driver_contexts().restore_captures(captures_before_);
 }
 
 Status open_device(int ordinal, std::shared_ptr<Device>* device) {

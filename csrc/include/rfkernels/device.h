@@ -47,7 +47,10 @@ struct DeviceCounters {
 /// Every failure is a Status that names the call and what it was given. An error of a kernel that ran comes back from
 /// the next call that waits for it.
 ///
-/// May be used from many threads; a stream from one at a time.
+/// May be used from many threads; a stream from one at a time. While another thread captures a stream, another
+/// library's too and in whatever mode, everything here may be called and leaves that capture as it is.
+///
+/// A call leaves the thread's current GPU as it found it, and uses no other GPU than this one.
 class Device {
   public:
     /// The device number `ordinal` of its kind. kUnavailable, saying why, where there is none: no driver, no GPU, a
