@@ -207,6 +207,38 @@ void test_pageable_memory_is_refused_in_a_capture() {
     CHECK(device.destroy_graph(graph).ok());
 }
 
+/// What is on its way reads and writes memory to the end, on whichever stream it is.
+void test_released_memory_is_waited_for() {
+    Calls calls;
+    Call one{&calls, 1};
+    const Desk desk;
+    Device& device = *desk.device;
+    Stream captured = nullptr;
+    CHECK(device.create_stream(&captured).ok());
+    CHECK(device.begin_capture(captured).ok());
+    void* pinned = nullptr;
+    void* memory = nullptr;
+    CHECK(device.allocate_pinned(kBytes, "released while in use", &pinned).ok());
+    CHECK(device.allocate(kBytes, "released while in use", &memory).ok());
+    std::memset(pinned, 5, kBytes);
+    OnDevice kept(device, kBytes, "kept");
+    CHECK(device.copy(kept.get(), pinned, kBytes, CopyDirection::kToDevice, desk.stream).ok());
+    CHECK(device.call_host(&Call::run, &one, desk.stream).ok());
+    CHECK(device.release_pinned(pinned).ok());
+    CHECK(calls.numbers.size() == 1);
+    CHECK(kept.download<unsigned char>(desk.stream)[kBytes - 1] == 5);
+    CHECK(device.call_host(&Call::run, &one, desk.stream).ok());
+    CHECK(device.release(memory).ok());
+    CHECK(calls.numbers.size() == 2);
+    // A capture in between is left as it is.
+    bool is_captured = false;
+    CHECK(device.is_captured(captured, &is_captured).ok() && is_captured);
+    Graph graph = nullptr;
+    CHECK(device.end_capture(captured, &graph).ok());
+    CHECK(device.destroy_graph(graph).ok());
+    CHECK(device.destroy_stream(captured).ok());
+}
+
 /// Sizes that no memory holds, those too whose sums with anything are small numbers again.
 void test_sizes_that_do_not_fit() {
     const Desk desk;
@@ -272,6 +304,7 @@ int main() {
     test_events_order_streams();
     test_a_graph_does_its_work_again();
     test_pageable_memory_is_refused_in_a_capture();
+    test_released_memory_is_waited_for();
     test_sizes_that_do_not_fit();
     test_what_memory_is_refused();
     return 0;

@@ -10,6 +10,7 @@
 
 #include "device/cuda/current_device.h"
 #include "device/cuda/driver_contexts.h"
+#include "device/cuda/streams_in_use.h"
 #include "device/guarded.h"
 #include "device/launch.h"
 #include "device/launch_error.h"
@@ -93,7 +94,10 @@ class CudaDevice final : public Device {
         });
     }
     Status release(void* memory) override {
-        return on_device([&] { return checked(cudaFree(memory), "cudaFree"); });
+        return on_device([&] {
+            if (memory != nullptr) streams_.wait();
+            return checked(cudaFree(memory), "cudaFree");
+        });
     }
     Status allocate_pinned(std::size_t bytes, const char* purpose, void** memory) override {
         return on_device([&] {
@@ -103,7 +107,10 @@ class CudaDevice final : public Device {
         });
     }
     Status release_pinned(void* memory) override {
-        return on_device([&] { return checked(cudaFreeHost(memory), "cudaFreeHost"); });
+        return on_device([&] {
+            if (memory != nullptr) streams_.wait();
+            return checked(cudaFreeHost(memory), "cudaFreeHost");
+        });
     }
     Status locate(const void* address, MemoryPlace* place) override {
         return on_device([&] {
@@ -130,12 +137,17 @@ class CudaDevice final : public Device {
             cudaStream_t made = nullptr;
             const Status status =
                 checked(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+            if (!status.ok()) return status;
+            streams_.add(made);
             *stream = made;
             return status;
         });
     }
     Status destroy_stream(Stream stream) override {
-        return on_device([&] { return checked(cudaStreamDestroy(of(stream)), "cudaStreamDestroy"); });
+        return on_device([&] {
+            const auto destroy = [&] { return cudaStreamDestroy(of(stream)); };
+            return checked(streams_.end_asking(of(stream), true, destroy), "cudaStreamDestroy");
+        });
     }
     Status synchronize(Stream stream) override {
         return on_device([&] {
@@ -199,7 +211,8 @@ class CudaDevice final : public Device {
     }
     Status wait_event(Event event, Stream stream) override {
         return on_device([&] {
-            return checked(cudaStreamWaitEvent(of(stream), static_cast<cudaEvent_t>(event), 0), "cudaStreamWaitEvent");
+            const auto wait = [&] { return cudaStreamWaitEvent(of(stream), static_cast<cudaEvent_t>(event), 0); };
+            return checked(streams_.joining(wait), "cudaStreamWaitEvent");
         });
     }
     Status synchronize_event(Event event) override {
@@ -231,7 +244,9 @@ class CudaDevice final : public Device {
     Status begin_capture(Stream stream) override {
         return on_device([&] {
             // Relaxed: Python may collect memory of another request, on this thread too, in the middle of a capture.
-            return checked(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+            // That is the capture's mode, which stays; the thread's own is relaxed for this call alone.
+            const auto begin = [&] { return cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeRelaxed); };
+            return checked(streams_.end_asking(of(stream), false, begin), "cudaStreamBeginCapture");
         });
     }
     Status end_capture(Stream stream, Graph* graph) override {
@@ -278,6 +293,7 @@ class CudaDevice final : public Device {
     }
 
     std::string name_;
+    StreamsInUse streams_;
 };
 
 std::vector<std::shared_ptr<CudaDevice>>& opened_devices() {

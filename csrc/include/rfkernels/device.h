@@ -42,7 +42,8 @@ struct DeviceCounters {
 };
 
 /// A GPU or its emulation: memory, streams, events, graphs. What is put on a stream runs in order, later; nothing here
-/// waits but `synchronize`, `synchronize_event`, `release` of memory in use, and copies to or from pageable memory.
+/// waits but `synchronize`, `synchronize_event`, `release` and `release_pinned` of memory that may be in use, and
+/// copies to or from pageable memory.
 ///
 /// Every failure is a Status that names the call and what it was given. An error of a kernel that ran comes back from
 /// the next call that waits for it.
@@ -68,8 +69,11 @@ class Device {
     /// `purpose` is a literal: it names the memory in messages. 256-byte aligned. Where so much does not fit, the
     /// message says how much was asked for, and `memory` is left as it was.
     virtual Status allocate(std::size_t bytes, const char* purpose, void** memory) = 0;
+    /// Waits for what is on the streams that `create_stream` made, captures apart, so that none of it uses the memory
+    /// any more. A stream of the caller's own is for the caller to wait for, as is a graph that is launched later.
     virtual Status release(void* memory) = 0;
     virtual Status allocate_pinned(std::size_t bytes, const char* purpose, void** memory) = 0;
+    /// Waits as `release` does: kernels and copies read and write pinned memory without the host.
     virtual Status release_pinned(void* memory) = 0;
     virtual Status locate(const void* address, MemoryPlace* place) = 0;
 
