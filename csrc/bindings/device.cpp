@@ -112,7 +112,7 @@ void bind_memory(DeviceClass& device) {
         "locate",
         [](Device& self, Address address) {
             MemoryPlace place = MemoryPlace::kPageableHost;
-            raise_if_failed(self.locate(pointer_of(address), &place));
+            without_lock([&] { return self.locate(pointer_of(address), &place); });
             return name_of_place(place);
         },
         py::arg("address"), "Where memory is: device, pinned_host, pageable_host or other_device.");
@@ -205,8 +205,9 @@ void bind_device(py::module_& module) {
     device.def_static(
         "open",
         [](const std::string& kind, int ordinal) {
+            const DeviceKind wanted = kind_of(kind);
             std::shared_ptr<Device> opened;
-            raise_if_failed(Device::open(kind_of(kind), ordinal, &opened));
+            without_lock([&] { return Device::open(wanted, ordinal, &opened); });
             return opened;
         },
         py::arg("kind"), py::arg("ordinal"), "The device of a kind and number.");

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "check.h"
@@ -176,6 +177,98 @@ void test_a_graph_does_its_work_again() {
     CHECK(desk.device->destroy_stream(other).ok());
 }
 
+/// A graph keeps addresses: of pageable memory it would read, or write, whatever lies there when it is launched.
+void test_pageable_memory_is_refused_in_a_capture() {
+    const Desk desk;
+    Device& device = *desk.device;
+    OnDevice memory(device, kBytes, "memory");
+    std::vector<unsigned char> pageable(kBytes, 7);
+    memory.fill(9, desk.stream);
+    CHECK(device.begin_capture(desk.stream).ok());
+    for (const CopyDirection direction : {CopyDirection::kToDevice, CopyDirection::kToHost}) {
+        const bool to_host = direction == CopyDirection::kToHost;
+        void* to = to_host ? pageable.data() : memory.get();
+        const void* from = to_host ? memory.get() : pageable.data();
+        const Status status = device.copy(to, from, kBytes, direction, desk.stream);
+        CHECK(status.code() == StatusCode::kInvalidArgument);
+        const char* way = to_host ? "copy of 64 bytes to pageable" : "copy of 64 bytes from pageable";
+        CHECK(std::strstr(status.message(), way) != nullptr);
+        CHECK(std::strstr(status.message(), "give pinned memory") != nullptr);
+        CHECK(device.copy(to, from, 0, direction, desk.stream).ok());
+    }
+    // The capture goes on, and holds what was not refused.
+    CHECK(device.copy(desk.pinned, memory.get(), kBytes, CopyDirection::kToHost, desk.stream).ok());
+    Graph graph = nullptr;
+    CHECK(device.end_capture(desk.stream, &graph).ok());
+    CHECK(device.launch_graph(graph, desk.stream).ok());
+    CHECK(device.synchronize(desk.stream).ok());
+    CHECK(desk.bytes()[0] == 9);
+    CHECK(pageable == std::vector<unsigned char>(kBytes, 7));
+    CHECK(device.destroy_graph(graph).ok());
+}
+
+/// What is on its way reads and writes memory to the end, on whichever stream it is.
+void test_released_memory_is_waited_for() {
+    Calls calls;
+    Call one{&calls, 1};
+    const Desk desk;
+    Device& device = *desk.device;
+    Stream captured = nullptr;
+    CHECK(device.create_stream(&captured).ok());
+    CHECK(device.begin_capture(captured).ok());
+    void* pinned = nullptr;
+    void* memory = nullptr;
+    CHECK(device.allocate_pinned(kBytes, "released while in use", &pinned).ok());
+    CHECK(device.allocate(kBytes, "released while in use", &memory).ok());
+    std::memset(pinned, 5, kBytes);
+    OnDevice kept(device, kBytes, "kept");
+    CHECK(device.copy(kept.get(), pinned, kBytes, CopyDirection::kToDevice, desk.stream).ok());
+    CHECK(device.call_host(&Call::run, &one, desk.stream).ok());
+    CHECK(device.release_pinned(pinned).ok());
+    CHECK(calls.numbers.size() == 1);
+    CHECK(kept.download<unsigned char>(desk.stream)[kBytes - 1] == 5);
+    CHECK(device.call_host(&Call::run, &one, desk.stream).ok());
+    CHECK(device.release(memory).ok());
+    CHECK(calls.numbers.size() == 2);
+    // A capture in between is left as it is.
+    bool is_captured = false;
+    CHECK(device.is_captured(captured, &is_captured).ok() && is_captured);
+    Graph graph = nullptr;
+    CHECK(device.end_capture(captured, &graph).ok());
+    CHECK(device.destroy_graph(graph).ok());
+    CHECK(device.destroy_stream(captured).ok());
+}
+
+/// Sizes that no memory holds, those too whose sums with anything are small numbers again.
+void test_sizes_that_do_not_fit() {
+    const Desk desk;
+    Device& device = *desk.device;
+    OnDevice memory(device, kBytes, "memory");
+    auto& known = emulation::Emulator::instance().memory;
+    const std::size_t live_bytes = known.live_bytes();
+    const std::size_t live_count = known.live_count();
+    constexpr std::size_t kMost = static_cast<std::size_t>(-1);
+    for (const std::size_t bytes : {std::size_t{1} << 60, kMost / 2, kMost / 2 + 1, kMost - 2048, kMost - 255, kMost}) {
+        for (const auto allocate : {&Device::allocate, &Device::allocate_pinned}) {
+            void* none = &device;
+            const Status status = (device.*allocate)(bytes, "too much", &none);
+            CHECK(status.code() == StatusCode::kDeviceError);
+            const std::string wanted = "allocation of " + std::to_string(bytes) + " bytes for too much failed";
+            CHECK(std::strstr(status.message(), wanted.c_str()) != nullptr);
+            CHECK(none == &device);
+        }
+        CHECK(!device.fill(memory.get(), 0, bytes, desk.stream).ok());
+        CHECK(!device.copy(memory.get(), desk.pinned, bytes, CopyDirection::kToDevice, desk.stream).ok());
+        CHECK(!device.copy(desk.pinned, memory.get(), bytes, CopyDirection::kToHost, desk.stream).ok());
+        CHECK(!device.copy(memory.get(), memory.get(), bytes, CopyDirection::kWithinDevice, desk.stream).ok());
+    }
+    CHECK(known.live_bytes() == live_bytes && known.live_count() == live_count);
+    // What fits is given as before.
+    OnDevice after(device, kBytes, "after");
+    after.fill(3, desk.stream);
+    CHECK(after.download<unsigned char>(desk.stream)[0] == 3);
+}
+
 void test_what_memory_is_refused() {
     const Desk desk;
     OnDevice memory(*desk.device, kBytes, "memory");
@@ -210,6 +303,9 @@ int main() {
     test_copies_read_when_they_run();
     test_events_order_streams();
     test_a_graph_does_its_work_again();
+    test_pageable_memory_is_refused_in_a_capture();
+    test_released_memory_is_waited_for();
+    test_sizes_that_do_not_fit();
     test_what_memory_is_refused();
     return 0;
 }

@@ -10,10 +10,12 @@
 
 #include "device/cuda/current_device.h"
 #include "device/cuda/driver_contexts.h"
+#include "device/cuda/streams_in_use.h"
 #include "device/guarded.h"
 #include "device/launch.h"
 #include "device/launch_error.h"
 #include "device/open.h"
+#include "device/pageable_in_capture.h"
 
 namespace rfkernels::cuda {
 namespace {
@@ -23,10 +25,20 @@ constexpr const char* kNoMemory = "no memory for a call of the CUDA runtime";
 Status checked(cudaError_t error, const std::string& call) {
     if (error == cudaSuccess) return Status();
     cudaGetLastError();  // an error that is no fault of the device's stays set otherwise
-    const std::string message = call + " failed: " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
-    if (error == cudaErrorMemoryAllocation)
-        return Status::device_error(message + "; free device memory or ask for less");
-    return Status::device_error(message);
+    return Status::device_error(call + " failed: " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")");
+}
+
+/// `call` made an allocation, or did not; `memory` is left as it was then.
+Status checked_allocation(cudaError_t error, const char* call, std::size_t bytes, const char* purpose, void* made,
+                          void** memory) {
+    if (error == cudaSuccess) {
+        *memory = made;
+        return Status();
+    }
+    const Status status = checked(error, std::string(call) + " of " + std::to_string(bytes) + " bytes for " + purpose);
+    // Sizes that no machine has are an invalid value to some versions.
+    if (error != cudaErrorMemoryAllocation && error != cudaErrorInvalidValue) return status;
+    return Status::device_error(std::string(status.message()) + "; free memory of this kind or ask for less");
 }
 
 DriverContexts& driver_contexts() {
@@ -41,26 +53,31 @@ struct CudaGraph {
     std::uint64_t bytes_to_host = 0;
 };
 
-/// What a captured graph holds, for the counters.
-Status count_nodes(cudaGraph_t graph, CudaGraph* counted) {
+struct DestroyGraph {
+    void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }
+};
+using CapturedGraph = std::unique_ptr<CUgraph_st, DestroyGraph>;
+
+/// What a captured graph holds, for the counters. Nodes that a runtime put into it may not let themselves be asked:
+/// they are not counted, and the graph is as good as it was.
+void count_nodes(cudaGraph_t graph, CudaGraph* counted) {
     std::size_t count = 0;
-    Status status = checked(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
-    if (!status.ok()) return status;
-    std::vector<cudaGraphNode_t> nodes(count);
-    status = checked(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
-    for (std::size_t i = 0; i < count && status.ok(); ++i) {
+    std::vector<cudaGraphNode_t> nodes;
+    if (cudaGraphGetNodes(graph, nullptr, &count) == cudaSuccess) {
+        nodes.resize(count);
+        if (cudaGraphGetNodes(graph, nodes.data(), &count) != cudaSuccess) nodes.clear();
+    }
+    for (cudaGraphNode_t node : nodes) {
         cudaGraphNodeType type{};
-        status = checked(cudaGraphNodeGetType(nodes[i], &type), "cudaGraphNodeGetType");
-        if (!status.ok()) return status;
-        if (type == cudaGraphNodeTypeKernel) ++counted->kernels;
-        if (type != cudaGraphNodeTypeMemcpy) continue;
         cudaMemcpy3DParms copy{};
-        status = checked(cudaGraphMemcpyNodeGetParams(nodes[i], &copy), "cudaGraphMemcpyNodeGetParams");
+        if (cudaGraphNodeGetType(node, &type) != cudaSuccess) continue;
+        if (type == cudaGraphNodeTypeKernel) ++counted->kernels;
+        if (type != cudaGraphNodeTypeMemcpy || cudaGraphMemcpyNodeGetParams(node, &copy) != cudaSuccess) continue;
         const std::uint64_t bytes = copy.extent.width * copy.extent.height * copy.extent.depth;
         if (copy.kind == cudaMemcpyHostToDevice) counted->bytes_to_device += bytes;
         if (copy.kind == cudaMemcpyDeviceToHost) counted->bytes_to_host += bytes;
     }
-    return status;
+    cudaGetLastError();  // or the next call that asks, anybody's, would be told of a node
 }
 
 class CudaDevice final : public Device {
@@ -71,21 +88,29 @@ class CudaDevice final : public Device {
 
     Status allocate(std::size_t bytes, const char* purpose, void** memory) override {
         return on_device([&] {
-            return checked(cudaMalloc(memory, bytes),
-                           "cudaMalloc of " + std::to_string(bytes) + " bytes for " + purpose);
+            void* made = nullptr;
+            const cudaError_t error = cudaMalloc(&made, bytes);
+            return checked_allocation(error, "cudaMalloc", bytes, purpose, made, memory);
         });
     }
     Status release(void* memory) override {
-        return on_device([&] { return checked(cudaFree(memory), "cudaFree"); });
+        return on_device([&] {
+            if (memory != nullptr) streams_.wait();
+            return checked(cudaFree(memory), "cudaFree");
+        });
     }
     Status allocate_pinned(std::size_t bytes, const char* purpose, void** memory) override {
         return on_device([&] {
-            return checked(cudaHostAlloc(memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped),
-                           "cudaHostAlloc of " + std::to_string(bytes) + " bytes for " + purpose);
+            void* made = nullptr;
+            const cudaError_t error = cudaHostAlloc(&made, bytes, cudaHostAllocPortable | cudaHostAllocMapped);
+            return checked_allocation(error, "cudaHostAlloc", bytes, purpose, made, memory);
         });
     }
     Status release_pinned(void* memory) override {
-        return on_device([&] { return checked(cudaFreeHost(memory), "cudaFreeHost"); });
+        return on_device([&] {
+            if (memory != nullptr) streams_.wait();
+            return checked(cudaFreeHost(memory), "cudaFreeHost");
+        });
     }
     Status locate(const void* address, MemoryPlace* place) override {
         return on_device([&] {
@@ -112,12 +137,17 @@ class CudaDevice final : public Device {
             cudaStream_t made = nullptr;
             const Status status =
                 checked(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+            if (!status.ok()) return status;
+            streams_.add(made);
             *stream = made;
             return status;
         });
     }
     Status destroy_stream(Stream stream) override {
-        return on_device([&] { return checked(cudaStreamDestroy(of(stream)), "cudaStreamDestroy"); });
+        return on_device([&] {
+            const auto destroy = [&] { return cudaStreamDestroy(of(stream)); };
+            return checked(streams_.end_asking(of(stream), true, destroy), "cudaStreamDestroy");
+        });
     }
     Status synchronize(Stream stream) override {
         return on_device([&] {
@@ -133,6 +163,12 @@ class CudaDevice final : public Device {
             cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
             Status status = checked(cudaStreamIsCapturing(of(stream), &capture), "cudaStreamIsCapturing");
             if (!status.ok()) return status;
+            if (capture != cudaStreamCaptureStatusNone && direction != CopyDirection::kWithinDevice && bytes > 0) {
+                MemoryPlace place = MemoryPlace::kPageableHost;
+                status = locate(direction == CopyDirection::kToDevice ? from : to, &place);
+                if (!status.ok()) return status;
+                if (place == MemoryPlace::kPageableHost) return pageable_in_capture(bytes, direction);
+            }
             status = checked(cudaMemcpyAsync(to, from, bytes, kind, of(stream)),
                              "cudaMemcpyAsync of " + std::to_string(bytes) + " bytes");
             if (!status.ok() || capture != cudaStreamCaptureStatusNone) return status;
@@ -175,7 +211,8 @@ class CudaDevice final : public Device {
     }
     Status wait_event(Event event, Stream stream) override {
         return on_device([&] {
-            return checked(cudaStreamWaitEvent(of(stream), static_cast<cudaEvent_t>(event), 0), "cudaStreamWaitEvent");
+            const auto wait = [&] { return cudaStreamWaitEvent(of(stream), static_cast<cudaEvent_t>(event), 0); };
+            return checked(streams_.joining(wait), "cudaStreamWaitEvent");
         });
     }
     Status synchronize_event(Event event) override {
@@ -207,20 +244,20 @@ class CudaDevice final : public Device {
     Status begin_capture(Stream stream) override {
         return on_device([&] {
             // Relaxed: Python may collect memory of another request, on this thread too, in the middle of a capture.
-            return checked(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+            // That is the capture's mode, which stays; the thread's own is relaxed for this call alone.
+            const auto begin = [&] { return cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeRelaxed); };
+            return checked(streams_.end_asking(of(stream), false, begin), "cudaStreamBeginCapture");
         });
     }
     Status end_capture(Stream stream, Graph* graph) override {
         return on_device([&]() -> Status {
-            cudaGraph_t captured = nullptr;
-            Status status = checked(cudaStreamEndCapture(of(stream), &captured), "cudaStreamEndCapture");
+            cudaGraph_t ended = nullptr;
+            Status status = checked(cudaStreamEndCapture(of(stream), &ended), "cudaStreamEndCapture");
             if (!status.ok()) return status;
+            const CapturedGraph captured(ended);
             auto made = std::make_unique<CudaGraph>();
-            status = count_nodes(captured, made.get());
-            if (status.ok()) {
-                status = checked(cudaGraphInstantiate(&made->executable, captured, 0), "cudaGraphInstantiate");
-            }
-            cudaGraphDestroy(captured);
+            count_nodes(captured.get(), made.get());
+            status = checked(cudaGraphInstantiate(&made->executable, captured.get(), 0), "cudaGraphInstantiate");
             if (status.ok()) *graph = made.release();
             return status;
         });
@@ -256,6 +293,7 @@ class CudaDevice final : public Device {
     }
 
     std::string name_;
+    StreamsInUse streams_;
 };
 
 std::vector<std::shared_ptr<CudaDevice>>& opened_devices() {
@@ -273,15 +311,23 @@ std::mutex& opening() {
 CurrentDevice::CurrentDevice(int ordinal) {
     // First: in a context that is not the runtime's own, what follows would go wrong, or put another in its place.
     status_ = driver_contexts().check();
-    if (status_.ok()) status_ = checked(cudaGetDevice(&before_), "cudaGetDevice");
-    if (status_.ok() && before_ != ordinal) {
-        status_ = checked(cudaSetDevice(ordinal), "cudaSetDevice(" + std::to_string(ordinal) + ")");
+    // Before anything that may set up a context or load a kernel, which captures of other threads may prohibit too.
+    if (status_.ok()) status_ = driver_contexts().relax_captures(&captures_before_);
+    relaxed_ = status_.ok();
+    int current = 0;
+    if (status_.ok()) status_ = checked(cudaGetDevice(&current), "cudaGetDevice");
+    // Not by cudaSetDevice: what the runtime takes for this thread's device stays as it is, and so does a thread
+    // without a context, for which nothing could be set back that would not make one. Where the device is the runtime's
+    // own choice, the runtime makes its context current, as any call of it does, and it stays.
+    if (status_.ok() && current != ordinal) {
+        status_ = driver_contexts().enter(ordinal, &context_before_);
         changed_ = status_.ok();
     }
 }
 
 CurrentDevice::~CurrentDevice() {
-    if (changed_) cudaSetDevice(before_);
+    if (changed_) driver_contexts().leave(context_before_);
+    if (relaxed_) driver_contexts().restore_captures(captures_before_);
 }
 
 Status open_device(int ordinal, std::shared_ptr<Device>* device) {
@@ -334,12 +380,15 @@ bool enqueue_launch(const char* name, const void* kernel, const LaunchShape& sha
         if (!launched.ok()) return launched;
         cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
         int ordinal = 0;
-        if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture) == cudaSuccess &&
-            capture == cudaStreamCaptureStatusNone && cudaGetDevice(&ordinal) == cudaSuccess) {
-            const std::lock_guard<std::mutex> lock(opening());
-            for (const auto& opened : opened_devices()) {
-                if (opened->ordinal() == ordinal) opened->count_launch();
-            }
+        if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture) != cudaSuccess ||
+            cudaGetDevice(&ordinal) != cudaSuccess) {
+            cudaGetLastError();  // the kernel is on its stream, which the count is no reason to deny
+            return Status();
+        }
+        if (capture != cudaStreamCaptureStatusNone) return Status();
+        const std::lock_guard<std::mutex> lock(opening());
+        for (const auto& opened : opened_devices()) {
+            if (opened->ordinal() == ordinal) opened->count_launch();
         }
         return Status();
     });

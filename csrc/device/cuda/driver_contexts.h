@@ -18,6 +18,9 @@ class DriverContexts {
     /// Looks the functions up; to be called once, after a call of the runtime has found a device.
     Status open() {
         Status status = find("cuCtxGetCurrent", &get_current_);
+        if (status.ok()) status = find("cuCtxSetCurrent", &set_current_);
+        if (status.ok()) status = find("cuDeviceGet", &device_get_);
+        if (status.ok()) status = find("cuThreadExchangeStreamCaptureMode", &exchange_capture_mode_);
         if (status.ok()) status = find("cuCtxGetDevice", &get_device_);
         if (status.ok()) status = find("cuDevicePrimaryCtxGetState", &primary_state_);
         if (status.ok()) status = find("cuDevicePrimaryCtxRetain", &primary_retain_);
@@ -43,6 +46,38 @@ class DriverContexts {
         status = check_current_context({current, static_cast<int>(device), primary});
         if (status.ok()) last_primary_.store(current, std::memory_order_relaxed);
         return status;
+    }
+
+    /// Makes the primary context of a device this thread's current one; `before` is what was, null where there was
+    /// none.
+    Status enter(int ordinal, void** before) {
+        CUcontext current = nullptr;
+        Status status = checked(get_current_(&current), "cuCtxGetCurrent");
+        CUdevice device = 0;
+        if (status.ok()) status = checked(device_get_(&device, ordinal), "cuDeviceGet");
+        CUcontext primary = nullptr;
+        if (status.ok()) status = primary_of(device, &primary);
+        // Nobody has used the device yet. It is kept for the rest of the process, as the runtime keeps those it makes.
+        if (status.ok() && primary == nullptr) {
+            status = checked(primary_retain_(&primary, device), "cuDevicePrimaryCtxRetain");
+        }
+        if (status.ok()) status = checked(set_current_(primary), "cuCtxSetCurrent");
+        if (status.ok()) *before = current;
+        return status;
+    }
+    void leave(void* before) { set_current_(static_cast<CUcontext>(before)); }
+
+    /// This thread's calls neither end captures of other threads nor are refused for them; `before` is how it was. The
+    /// runtime's function of this name may set up the runtime first, on a device of its own choice.
+    Status relax_captures(int* before) {
+        CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+        const Status status = checked(exchange_capture_mode_(&mode), "cuThreadExchangeStreamCaptureMode");
+        *before = static_cast<int>(mode);
+        return status;
+    }
+    void restore_captures(int before) {
+        CUstreamCaptureMode mode = static_cast<CUstreamCaptureMode>(before);
+        exchange_capture_mode_(&mode);
     }
 
   private:
@@ -82,7 +117,10 @@ class DriverContexts {
     static constexpr unsigned kDriverVersion = 12000;  // of the signatures below
 
     CUresult(CUDAAPI* get_current_)(CUcontext*) = nullptr;
+    CUresult(CUDAAPI* set_current_)(CUcontext) = nullptr;
     CUresult(CUDAAPI* get_device_)(CUdevice*) = nullptr;
+    CUresult(CUDAAPI* device_get_)(CUdevice*, int) = nullptr;
+    CUresult(CUDAAPI* exchange_capture_mode_)(CUstreamCaptureMode*) = nullptr;
     CUresult(CUDAAPI* primary_state_)(CUdevice, unsigned*, int*) = nullptr;
     CUresult(CUDAAPI* primary_retain_)(CUcontext*, CUdevice) = nullptr;
     CUresult(CUDAAPI* primary_release_)(CUdevice) = nullptr;

@@ -1,12 +1,17 @@
 #include "device/emulated/emulated_device.h"
 
+#include <unistd.h>
+
 #include <cstring>
+#include <limits>
+#include <new>
 #include <utility>
 
 #include "device/guarded.h"
 #include "device/launch.h"
 #include "device/launch_error.h"
 #include "device/open.h"
+#include "device/pageable_in_capture.h"
 #include "emulation/emulation.h"
 
 namespace rfkernels::emulated {
@@ -30,6 +35,21 @@ Status run_kernel(const emulation::Launch& launch) {
     if (emulator.findings.size() > before) why = emulator.findings[emulator.findings.size() - 1].message;
     return Status::device_error("kernel " + std::string(launch.kernel) + " (grid " + text(launch.grid) + ", block " +
                                 text(launch.block) + ") failed on the emulated device: " + why);
+}
+
+/// All that the host has: memory is poisoned when it is given, so that more than this would not only be promised.
+std::size_t host_memory_bytes() {
+    const long pages = sysconf(_SC_PHYS_PAGES);
+    const long page_bytes = sysconf(_SC_PAGESIZE);
+    if (pages <= 0 || page_bytes <= 0) return std::numeric_limits<std::size_t>::max() / 2;
+    return static_cast<std::size_t>(pages) * static_cast<std::size_t>(page_bytes);
+}
+
+/// What a GPU says of such an allocation too.
+Status does_not_fit(std::size_t bytes, const char* purpose) {
+    return Status::device_error("allocation of " + std::to_string(bytes) + " bytes for " + purpose +
+                                " failed on the emulated device, whose memory is the host's; free memory or ask for "
+                                "less");
 }
 
 }  // namespace
@@ -90,10 +110,15 @@ Status EmulatedDevice::find(Stream handle, EmulatedStream** stream) {
 
 Status EmulatedDevice::allocate_as(int kind, std::size_t bytes, const char* purpose, void** memory) {
     return guarded("no memory left on the emulated device", [&]() -> Status {
+        if (bytes > host_memory_bytes()) return does_not_fit(bytes, purpose);
         const std::lock_guard<std::recursive_mutex> lock(mutex_);
         Emulator& emulator = Emulator::instance();
         const std::lock_guard<std::mutex> emulator_lock(emulator.mutex);
-        *memory = emulator.memory.allocate(bytes, static_cast<Region::Kind>(kind), purpose);
+        try {
+            *memory = emulator.memory.allocate(bytes, static_cast<Region::Kind>(kind), purpose);
+        } catch (const std::bad_alloc&) {
+            return does_not_fit(bytes, purpose);
+        }
         return Status();
     });
 }
@@ -236,7 +261,9 @@ Status EmulatedDevice::check_range(const char* call, const void* address, std::s
     const std::lock_guard<std::mutex> lock(emulator.mutex);
     const Region* region = emulator.memory.find(address);
     const bool is_device = region != nullptr && region->kind == Region::Kind::kDevice;
-    if (region != nullptr && (region->freed || static_cast<const char*>(address) + bytes > region->end())) {
+    // Not address + bytes: with a size that fits no memory that would be an address below.
+    if (region != nullptr &&
+        (region->freed || bytes > static_cast<std::size_t>(region->end() - static_cast<const char*>(address)))) {
         return Status::invalid_argument(std::string(call) + " of " + std::to_string(bytes) + " bytes leaves " +
                                         region->name + " (" + std::to_string(region->bytes) +
                                         (region->freed ? " bytes, released)" : " bytes)"));
@@ -257,7 +284,8 @@ Status EmulatedDevice::copy(void* to, const void* from, std::size_t bytes, CopyD
         if (direction == CopyDirection::kToDevice) status = locate(from, &place);
         if (direction == CopyDirection::kToHost) status = locate(to, &place);
         if (!status.ok()) return status;
-        const bool is_pageable = place == MemoryPlace::kPageableHost && stream->capture == nullptr;
+        const bool is_pageable = place == MemoryPlace::kPageableHost;
+        if (is_pageable && bytes > 0 && stream->capture != nullptr) return pageable_in_capture(bytes, direction);
         Work work;
         work.bytes_to_device = direction == CopyDirection::kToDevice ? bytes : 0;
         work.bytes_to_host = direction == CopyDirection::kToHost ? bytes : 0;

@@ -42,12 +42,16 @@ struct DeviceCounters {
 };
 
 /// A GPU or its emulation: memory, streams, events, graphs. What is put on a stream runs in order, later; nothing here
-/// waits but `synchronize`, `synchronize_event`, `release` of memory in use, and copies to or from pageable memory.
+/// waits but `synchronize`, `synchronize_event`, `release` and `release_pinned` of memory that may be in use, and
+/// copies to or from pageable memory.
 ///
 /// Every failure is a Status that names the call and what it was given. An error of a kernel that ran comes back from
 /// the next call that waits for it.
 ///
-/// May be used from many threads; a stream from one at a time.
+/// May be used from many threads; a stream from one at a time. While another thread captures a stream, another
+/// library's too and in whatever mode, everything here may be called and leaves that capture as it is.
+///
+/// A call leaves the thread's current GPU as it found it, and uses no other GPU than this one.
 class Device {
   public:
     /// The device number `ordinal` of its kind. kUnavailable, saying why, where there is none: no driver, no GPU, a
@@ -62,17 +66,22 @@ class Device {
     int ordinal() const { return ordinal_; }
     virtual std::string name() const = 0;
 
-    /// `purpose` is a literal: it names the memory in messages. 256-byte aligned.
+    /// `purpose` is a literal: it names the memory in messages. 256-byte aligned. Where so much does not fit, the
+    /// message says how much was asked for, and `memory` is left as it was.
     virtual Status allocate(std::size_t bytes, const char* purpose, void** memory) = 0;
+    /// Waits for what is on the streams that `create_stream` made, captures apart, so that none of it uses the memory
+    /// any more. A stream of the caller's own is for the caller to wait for, as is a graph that is launched later.
     virtual Status release(void* memory) = 0;
     virtual Status allocate_pinned(std::size_t bytes, const char* purpose, void** memory) = 0;
+    /// Waits as `release` does: kernels and copies read and write pinned memory without the host.
     virtual Status release_pinned(void* memory) = 0;
     virtual Status locate(const void* address, MemoryPlace* place) = 0;
 
     virtual Status create_stream(Stream* stream) = 0;
     virtual Status destroy_stream(Stream stream) = 0;
     virtual Status synchronize(Stream stream) = 0;
-    /// A copy from pageable memory has read it when this returns; one to pageable memory is complete.
+    /// A copy from pageable memory has read it when this returns; one to pageable memory is complete. On a captured
+    /// stream both are kInvalidArgument: the graph would keep an address that soon holds something else.
     virtual Status copy(void* to, const void* from, std::size_t bytes, CopyDirection direction, Stream stream) = 0;
     virtual Status fill(void* memory, std::uint8_t byte, std::size_t bytes, Stream stream) = 0;
     /// Calls function(argument) on a thread of the host when the stream comes to it. It may not use the device.
