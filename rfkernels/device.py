@@ -172,7 +172,8 @@ class Stream:
     def call_host(self, call: _native.HostCall) -> None:
         """Call a function on the host when the stream comes to it.
 
-        `call` is kept until then, or by the graph where the stream is captured by `capture`.
+        `call` is kept until then, or by the graph where the stream is captured by `capture`. It must not use the
+        device: CUDA forbids that, and the stream would wait for itself.
         """
         self.device.native.call_host(call, self.handle)
         if self._captured is not None:

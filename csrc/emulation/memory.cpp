@@ -41,7 +41,9 @@ DeviceMemory::~DeviceMemory() {
 void* DeviceMemory::allocate(std::size_t bytes, Region::Kind kind, std::string name) {
     const std::size_t total = rounded_up(bytes, kAlignment) + 2 * kRedzone;
     if (total < bytes) throw std::bad_alloc();
-    char* memory = static_cast<char*>(std::aligned_alloc(kAlignment, total));
+    // Held until the region is in its place: what follows allocates too.
+    std::unique_ptr<char, void (*)(void*)> held(static_cast<char*>(std::aligned_alloc(kAlignment, total)), std::free);
+    char* const memory = held.get();
     if (memory == nullptr) throw std::bad_alloc();
     std::memset(memory, kPoison, total);
     auto region = std::make_unique<Region>();
@@ -50,12 +52,14 @@ void* DeviceMemory::allocate(std::size_t bytes, Region::Kind kind, std::string n
     region->begin = memory + kRedzone;
     region->bytes = bytes;
     if (kind == Region::Kind::kDevice) region->initialised.assign(bytes, false);
-    ASAN_POISON_MEMORY_REGION(memory, kRedzone);
-    ASAN_POISON_MEMORY_REGION(region->end(), total - kRedzone - bytes);
     char* begin = region->begin;
+    char* const end = region->end();
     const auto place = std::upper_bound(regions_.begin(), regions_.end(), begin,
                                         [](const char* address, const auto& other) { return address < other->begin; });
     regions_.insert(place, std::move(region));
+    held.release();
+    ASAN_POISON_MEMORY_REGION(memory, kRedzone);
+    ASAN_POISON_MEMORY_REGION(end, total - kRedzone - bytes);
     live_bytes_ += bytes;
     return begin;
 }
