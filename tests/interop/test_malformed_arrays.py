@@ -7,6 +7,7 @@ import pytest
 from foreign_arrays import DLPackProducer, InterfaceProducer
 from taking import pixels, refused, take
 
+from rfkernels import ops
 from rfkernels.errors import InvalidArgumentError
 
 pytestmark = pytest.mark.emulated
@@ -101,3 +102,23 @@ def test_streams_that_no_pointer_holds(gpu):
     array = gpu.upload(np.zeros(4, np.uint8), stream)
     with pytest.raises(InvalidArgumentError, match=f"stream is {2**64}; give 1"):
         array.__dlpack__(stream=2**64)
+
+
+@pytest.mark.parametrize(
+    ("op", "told"),
+    [
+        (lambda a: ops.preprocess(a, [], size=(8, 8)), "images is one {}; give a list of images"),
+        (lambda a: ops.preprocess_into(a, a, []), "images is one {}; give a list of images"),
+        (lambda a: ops.detect_from_heads(a, [], []), r"heads is one {}; give a list of \(box, classes\) pairs"),
+        (lambda a: ops.keypoints_from_heads(a, [[0]], [], []), "heads is one {}; give a list of outputs"),
+        (lambda a: ops.keypoints_from_rows(a, [[0]], [], [], grids=[]), "rows is one {}; give a list of matrices"),
+        (ops.select_candidates, "classes is one {}; give a list of outputs"),
+        (lambda a: ops.detect_from_candidates([], a, [], [], grids=[]), "boxes is one {}; give a list of lists"),
+    ],
+)
+def test_one_array_in_place_of_a_list(device, stream, op, told):
+    memory, values = pixels(device, stream)
+    arrays = [memory, values, InterfaceProducer(memory.address, (3, 4)), DLPackProducer(memory.address, (3, 4))]
+    for array in (*arrays, ops.NV12(values, values), 7):
+        with pytest.raises(ValueError, match="^" + told.format(type(array).__name__)):
+            op(array)
