@@ -38,6 +38,7 @@ DLPACK_DTYPES = {
 DLPACK_HOST, DLPACK_CUDA, DLPACK_PINNED_HOST, DLPACK_MANAGED = 1, 2, 3, 13
 
 LEGACY_STREAM, PER_THREAD_STREAM, NO_WAIT = 1, 2, -1
+_HIGHEST_HANDLE = 2**64 - 1
 
 
 def packed_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
@@ -71,9 +72,9 @@ def stream_handle(number: int, *, emulated: bool) -> int:
     """The handle of a stream that the protocols number so.
 
     Raises:
-        InvalidArgumentError: 0, which may mean either default stream, or a number below it.
+        InvalidArgumentError: 0, which may mean either default stream, a number below it, or one that no pointer holds.
     """
-    if number < 1:
+    if not 1 <= number <= _HIGHEST_HANDLE:
         raise InvalidArgumentError(
             f"stream is {number}; give {LEGACY_STREAM} (the legacy default stream), {PER_THREAD_STREAM} (the "
             "per-thread one), or a cudaStream_t"

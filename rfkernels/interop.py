@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import weakref
 from collections.abc import Mapping, Sequence
@@ -247,15 +248,32 @@ def _read_interface(interface: Mapping[str, Any], name: str, obj: object) -> _Gi
         strides = interface.get("strides")
         strides = None if strides is None else tuple(map(operator.index, strides))
         typestr = interface["typestr"]
+        read_only = bool(read_only)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidArgumentError(
             f"{where} is broken ({type(error).__name__}: {error}); it must have data (address, read-only), shape, "
             "typestr and, where they are not C-contiguous ones, strides"
         ) from error
-    if typestr not in _DTYPES_OF_TYPE_STRINGS:
+    if not 0 <= address <= _LARGEST:
+        raise InvalidArgumentError(f"{where} has the address {address}; give one of 0 to 2**63 - 1")
+    dtype = _DTYPES_OF_TYPE_STRINGS.get(typestr) if isinstance(typestr, str) else None
+    if dtype is None:
         raise InvalidArgumentError(f"{name} has the dtype {typestr!r}; {_WANTED_DTYPES} of little-endian order")
+    _check_fields(interface.get("descr"), name, dtype)
     # The interface too: whoever made it may hold the memory by it.
-    return _Given((obj, interface), address, shape, strides, _DTYPES_OF_TYPE_STRINGS[typestr], bool(read_only))
+    return _Given((obj, interface), address, shape, strides, dtype, read_only)
+
+
+def _check_fields(descr: object, name: str, dtype: str) -> None:
+    """Refuse records: the type string of one of two bytes is bfloat16's."""
+    if descr is None:
+        return
+    fields = list(descr) if isinstance(descr, list | tuple) else []
+    if len(fields) == 1 and isinstance(fields[0], list | tuple) and len(fields[0]) == 2:
+        field, typestr = fields[0]
+        if field == "" and isinstance(typestr, str) and _DTYPES_OF_TYPE_STRINGS.get(typestr) == dtype:
+            return
+    raise InvalidArgumentError(f"{name} has the dtype {descr!r:.200}; {_WANTED_DTYPES}, and no fields")
 
 
 # Both
@@ -300,6 +318,9 @@ def _checked_strides(given: _Given, name: str, itemsize: int, writeable: bool) -
     strides = packed_strides(shape, itemsize) if given.strides is None else given.strides
     if len(strides) != len(shape):
         raise InvalidArgumentError(f"{name} has {len(shape)} axes and {len(strides)} strides; give one for each axis")
+    # As NumPy counts them, empty axes left out, so that no number made of sizes is larger than 64 bits hold.
+    if math.prod(size for size in shape if size) * itemsize > _LARGEST:
+        raise InvalidArgumentError(f"{name} has shape {list(shape)}, which is of 2**63 bytes or more; give an array's")
     if 0 in shape:
         return packed_strides(shape, itemsize)
     told = f"{name} has shape {list(shape)} and strides {list(strides)} in bytes"

@@ -79,6 +79,22 @@ def pair(name: str, value: Sequence[SupportsIndex]) -> tuple[int, int]:
     return whole_number(f"{name}[0]", numbers[0]), whole_number(f"{name}[1]", numbers[1])
 
 
+def check_list(name: str, values: object, of: str) -> None:
+    """Refuse one object, an array say, where a list of them is wanted.
+
+    An array is refused even if it holds them all: whether its first axis counts them or is theirs, nobody can tell.
+
+    Raises:
+        ValueError: it is one; the message names it.
+    """
+    if type(values) in (list, tuple):  # nearly always
+        return
+    # The attributes of arrays of any library; those of NumPy among them.
+    is_array = hasattr(values, "__dlpack__") or hasattr(values, "__cuda_array_interface__")
+    if is_array or not (hasattr(values, "__len__") and hasattr(values, "__iter__")):
+        raise ValueError(f"{name} is one {type(values).__name__}; give a list of {of}")
+
+
 def as_int32(name: str, numbers: ArrayLike, of: str = "") -> NDArray[np.int32]:
     """An array that the native ops read.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
-from rfkernels.ops.arguments import PACKED, as_int32, pairs, real_number, whole_number, whole_numbers
+from rfkernels.ops.arguments import PACKED, as_int32, check_list, pairs, real_number, whole_number, whole_numbers
 from rfkernels.ops.detection import (
     ClassFilterStage,
     Convention,
@@ -70,6 +70,7 @@ def select_candidates(
     Raises:
         ValueError: a wrong shape, dtype, memory layout or range; the message names the argument.
     """
+    check_list("classes", classes, "outputs, one for each level")
     refuse_on_host("select_candidates", classes=classes)
     read = [as_values(level) for level in classes]
     class_count = read[0].shape[1] if read and read[0].ndim == 4 else 0
@@ -114,6 +115,7 @@ def detect_from_candidates(
         ValueError: a wrong shape, dtype or range; the message names the argument.
     """
     filters_before_suppression(None, convention)
+    check_list("boxes", boxes, "lists of levels, one for each image")
     for image, levels in enumerate(boxes):
         refuse_on_host("detect_from_candidates", **{f"boxes[{image}]": levels})
     results = _native.detect_from_candidates(

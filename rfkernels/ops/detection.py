@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from rfkernels import _native
 from rfkernels.device import Device, Stream
 from rfkernels.ops import detection_of_device_arrays
-from rfkernels.ops.arguments import PACKED, as_int32, real_number, whole_number, whole_numbers
+from rfkernels.ops.arguments import PACKED, as_int32, check_list, real_number, whole_number, whole_numbers
 from rfkernels.ops.detection_of_device_arrays import Search
 from rfkernels.ops.detection_results import Detections, DetectionsOnDevice, Kept, KeptOnDevice
 from rfkernels.ops.on_device import ArrayOnDevice, place_of
@@ -239,6 +239,7 @@ def detect_from_heads(
 
     Source: inference-models 0.39 (thresholds, suppression, rounding); ultralytics 8.4 (its Detect head).
     """
+    check_list("heads", heads, "(box, classes) pairs, one for each level")
     place = place_of([array for level in heads for array in level], device, stream)
     if place is not None:
         search = Search(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from rfkernels import _native
 from rfkernels.device import Device, DeviceArray, Stream
 from rfkernels.ops import keypoints_of_device_arrays
-from rfkernels.ops.arguments import as_int32, pairs, real_number, whole_number, whole_numbers
+from rfkernels.ops.arguments import as_int32, check_list, pairs, real_number, whole_number, whole_numbers
 from rfkernels.ops.detection import Convention, PlacementLike, Values
 from rfkernels.ops.keypoints_of_device_arrays import Wanted
 from rfkernels.ops.on_device import ArrayOnDevice, place_of, refuse_on_host
@@ -100,6 +100,7 @@ def keypoints_from_heads(
 
     Source: inference-models 0.39 (v2: strict threshold, rounding); ultralytics 8.4 (its Pose head, scale_coords).
     """
+    check_list("heads", heads, "outputs, one for each level")
     given = anchor_indices if isinstance(anchor_indices, list | tuple) else [anchor_indices]
     place = place_of([*heads, *given, counts], device, stream)
     if place is not None:
@@ -155,6 +156,7 @@ def keypoints_from_rows(
     Raises:
         ValueError: an anchor that there is not, a wrong shape, dtype or range; the message names the argument.
     """
+    check_list("rows", rows, "matrices, one for each image")
     refuse_on_host("keypoints_from_rows", rows=rows, anchor_indices=anchor_indices)
     return _native.keypoints_from_rows(
         [_as_values(matrix) for matrix in rows],

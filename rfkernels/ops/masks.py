@@ -234,7 +234,7 @@ def masks_to_dense_into(
 ) -> None:
     """`masks_to_dense` into memory of yours: bool or uint8 [n, height, width], contiguous.
 
-    On a device it begins at a multiple of 16 bytes.
+    It shares none with what the masks are made of. On a device it begins at a multiple of 16 bytes.
     """
     place = place_of((out, prototypes, coefficients, boxes), device, stream)
     if place is not None:

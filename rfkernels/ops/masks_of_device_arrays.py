@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rfkernels import _native
 from rfkernels._native import MaskGrid
+from rfkernels.array_protocols import ITEM_SIZES, extent_of
 from rfkernels.device import DeviceArray
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.on_device import Place, Work, aligned_bytes
@@ -78,6 +79,7 @@ def dense(place: Place, sources: Sources, grid: MaskGrid, out: object | None = N
         to.require_contiguous("out")
         if to.address % 16:
             raise InvalidArgumentError("out does not begin at a multiple of 16 bytes; give memory that does")
+        _check_apart(to, objects)
         if objects.count:
             # Nobody reads the summary and the records: how many masks there are, and how large, is known.
             _draw(work, "dense", objects, _Results(None, None, to.address, to.nbytes))
@@ -153,6 +155,20 @@ def _take(work: Work, sources: Sources, grid: MaskGrid) -> _Objects:
         )
     objects.boxes.require_contiguous("boxes")
     return objects
+
+
+def _check_apart(out: DeviceArray, objects: _Objects) -> None:
+    """Refuse masks over what they are made of: blocks write some while others still read."""
+    if not objects.count:
+        return
+    for array, name in (
+        (objects.prototypes, "prototypes"),
+        (objects.coefficients, "coefficients"),
+        (objects.boxes, "boxes"),
+    ):
+        end = array.address + extent_of(array.shape, array.strides) + ITEM_SIZES[array.dtype]
+        if array.nbytes and array.address < out.address + out.nbytes and out.address < end:
+            raise InvalidArgumentError(f"out overlaps {name}; give it memory of its own")
 
 
 def _drawn_on_host(work: Work, form: Literal["bits", "runs"], objects: _Objects) -> _Drawn:

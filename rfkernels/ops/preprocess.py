@@ -17,7 +17,7 @@ from rfkernels import _native
 from rfkernels._native import Placement
 from rfkernels.device import Device, DeviceArray, Stream
 from rfkernels.ops import preprocess_of_device_arrays as on_device
-from rfkernels.ops.arguments import whole_number
+from rfkernels.ops.arguments import check_list, whole_number
 from rfkernels.ops.images import NV12, Image, as_array, as_arrays, planes_of
 from rfkernels.ops.on_device import ArrayOnDevice, dtype_of, place_of, refuse_on_host, shape_of
 
@@ -188,6 +188,7 @@ def preprocess_into(
 
     Runs on the calling thread, without the GIL.
     """
+    check_list("images", images, "images")
     place = place_of((out, *(plane for image in images for plane in planes_of(image))), device, stream)
     for index, placement in enumerate(placements):
         if not isinstance(placement, Placement):
@@ -267,6 +268,7 @@ def preprocess(
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
     """
+    check_list("images", images, "images")
     height, width = _height_and_width(size)
     if height < 1 or width < 1:
         raise ValueError(f"size is {size}; give (height, width) of at least one pixel")

@@ -164,6 +164,17 @@ void check_errors() {
     check_refused(clean_mask_logits(nullptr, size, CleaningParams{}, logits), "logits is a null pointer");
     check_refused(clean_mask_logits(logits, size, CleaningParams{}, nullptr), "out is a null pointer");
     CHECK(connected_components(nullptr, {0, 2, 2}, nullptr, nullptr).ok());
+    std::int32_t twelve[12] = {};
+    const auto bytes_at = [&](int place) { return reinterpret_cast<std::uint8_t*>(twelve) + place; };
+    for (const int place : {0, 3, 15}) {
+        check_refused(connected_components(bytes_at(place), size, twelve, twelve + 8), "labels overlaps masks");
+        check_refused(connected_components(bytes_at(place), size, twelve + 8, twelve), "areas overlaps masks");
+    }
+    for (const int apart : {0, 1, 3}) {
+        check_refused(connected_components(mask, size, twelve, twelve + apart), "areas overlaps labels");
+        check_refused(connected_components(mask, size, twelve + apart, twelve), "areas overlaps labels");
+    }
+    CHECK(connected_components(bytes_at(16), size, twelve, twelve + 8).ok());  // side by side is apart
     CHECK(clean_mask_logits(nullptr, {0, 2, 2}, CleaningParams{1, 1, 0.0F}, nullptr).ok());
 
     const auto clean = [&](const CleaningParams& params) {

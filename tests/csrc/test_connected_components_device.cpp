@@ -391,6 +391,10 @@ void check_refused(const Status& status, const char* said) {
     CHECK(std::strstr(status.message(), said) != nullptr);
 }
 
+struct alignas(16) WideScratch {
+    unsigned char bytes[16] = {};
+};
+
 void test_refusals() {
     constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
     const auto device = tested_device();
@@ -417,6 +421,35 @@ void test_refusals() {
     check_refused(connected_components_on_device(*device, mask, {1, 2, 2}, numbers, nullptr, nullptr, 0, nullptr),
                   "areas is a null pointer");
     CHECK(label({0, 2, 2}).ok());
+    const auto overlapping = [&](void* from, std::int32_t* labels, std::int32_t* areas) {
+        return connected_components_on_device(*device, static_cast<std::uint8_t*>(from), {1, 2, 2}, labels, areas,
+                                              nullptr, 0, nullptr);
+    };
+    check_refused(overlapping(numbers + 3, numbers, numbers + 4), "labels overlaps masks");
+    check_refused(overlapping(numbers + 7, numbers, numbers + 4), "areas overlaps masks");
+    check_refused(overlapping(mask, numbers, numbers + 3), "areas overlaps labels");
+    const MaskStackSize wide{1, 1, 257};
+    const std::size_t scratch_bytes = connected_components_scratch_bytes(wide);
+    std::vector<WideScratch> memory(scratch_bytes / sizeof(WideScratch) + 256);
+    const auto at = [&](std::size_t bytes) { return reinterpret_cast<std::uint8_t*>(memory.data()) + bytes; };
+    const auto numbers_at = [&](std::size_t bytes) { return reinterpret_cast<std::int32_t*>(at(bytes)); };
+    const auto label_wide = [&](std::size_t from, std::size_t labels, std::size_t areas) {
+        return connected_components_on_device(*device, at(from), wide, numbers_at(labels), numbers_at(areas), at(0),
+                                              scratch_bytes, nullptr);
+    };
+    check_refused(label_wide(scratch_bytes - 1, scratch_bytes + 512, scratch_bytes + 2048), "scratch overlaps masks");
+    check_refused(label_wide(scratch_bytes, 64, scratch_bytes + 2048), "scratch overlaps labels");
+    check_refused(label_wide(scratch_bytes, scratch_bytes + 512, 0), "scratch overlaps areas");
+    const MaskStackSize cleaned{1, 1, 257};
+    std::vector<WideScratch> more(clean_mask_logits_scratch_bytes(cleaned) / sizeof(WideScratch) + 256);
+    for (const bool in_place : {true, false}) {
+        std::uint8_t* const begin = reinterpret_cast<std::uint8_t*>(more.data());
+        std::uint8_t* const behind = begin + clean_mask_logits_scratch_bytes(cleaned);
+        const void* const from = in_place ? begin : behind;
+        check_refused(clean_mask_logits_on_device(*device, from, DataType::kFloat32, cleaned, {1, 1, 0.0F}, begin,
+                                                  begin, clean_mask_logits_scratch_bytes(cleaned), nullptr),
+                      in_place ? "scratch overlaps logits" : "scratch overlaps out");
+    }
     CHECK(connected_components_scratch_bytes({1, 256, 256}) == 0);
     CHECK(connected_components_scratch_bytes({kMost / 4, 1, 1}) == 0);
     CHECK(clean_mask_logits_scratch_bytes({1, 0, -3}) == 0);

@@ -395,6 +395,17 @@ void test_refusals() {
     check_refused(find(&level, 1, 3, one, nullptr), "points is a null pointer");
     check_refused(find(&level, 1, 3, {&number, &number, -1}, &value), "capacity is -1");
     check_refused(find(&level, 1, 3, {&number, &number, std::int64_t{1} << 40}, &value), "capacity is 1099511627776");
+    std::vector<float> values(16);
+    std::int32_t numbers[8] = {};
+    level.keypoints.data = values.data();  // 12 of them; an anchor's points are 6
+    for (const std::size_t place : {0U, 3U, 11U})
+        check_refused(find(&level, 1, 3, one, values.data() + place), "points overlaps heads[0]");
+    check_refused(find(&level, 1, 3, {numbers + 5, &number, 1}, reinterpret_cast<float*>(numbers)),
+                  "points overlaps anchor_indices");
+    check_refused(find(&level, 1, 3, {&number, numbers, 1}, reinterpret_cast<float*>(numbers)),
+                  "points overlaps counts");
+    check_refused(find(&level, 1, 3, one, reinterpret_cast<float*>(descriptors)), "points overlaps descriptors");
+    level.keypoints.data = descriptors;
     level.keypoints.dtype = DataType::kUint8;
     check_refused(find(&level, 1, 3, one, &value), "heads[0] is neither float32 nor float16 nor bfloat16");
     level.keypoints.dtype = DataType::kFloat32;

@@ -225,6 +225,51 @@ void check_wrong_arguments() {
     }
 }
 
+/// Masks over what they are made of are refused before a byte of it is written; memory beside it is not.
+void check_overlap() {
+    const MaskGrid grid = grid_for(16, 24, MaskConvention::kV2, 1.0);
+    constexpr std::int64_t kChannels = 8, kCount = 3;
+    const auto dense_bytes = static_cast<std::size_t>(kCount * grid.height * grid.width);
+    const auto bits_bytes = static_cast<std::size_t>(kCount * grid.height * ((grid.width + 7) / 8));
+    // Prototypes, coefficients and boxes, one behind the other, with room for masks before and after.
+    const std::size_t room = (dense_bytes + 3) / 4;
+    const std::size_t counts[] = {kChannels * kHeight * kWidth, kCount * kChannels, kCount * 4};
+    std::vector<float> memory(room + counts[0] + counts[1] + counts[2] + room, 1.0F);
+    float* const prototypes = memory.data() + room;
+    float* const coefficients = prototypes + counts[0];
+    float* const boxes = coefficients + counts[1];
+    rfkernels::TensorView view;
+    view.data = prototypes;
+    view.rank = 4;
+    view.shape = {1, kChannels, kHeight, kWidth};
+    view.strides = {0, kHeight * kWidth * 4, kWidth * 4, 4};
+    rfkernels::TensorView backwards = view;
+    backwards.data = prototypes + (kChannels - 1) * kHeight * kWidth;
+    backwards.strides[1] = -view.strides[1];
+    const std::vector<float> before = memory;
+    const auto bytes_at = [](float* place) { return reinterpret_cast<std::uint8_t*>(place); };
+    const auto says = [](const rfkernels::Status& status, const char* name) {
+        return std::string(status.message()).find(std::string("out overlaps ") + name) == 0;
+    };
+    for (const rfkernels::TensorView& planes : {view, backwards}) {
+        const MaskSources sources{planes, coefficients, boxes, kCount};
+        CHECK(says(masks_to_dense(sources, grid, bytes_at(prototypes)), "prototypes"));
+        CHECK(says(masks_to_dense(sources, grid, bytes_at(prototypes) - dense_bytes + 1), "prototypes"));
+        CHECK(says(masks_to_bits(sources, grid, bytes_at(prototypes) - bits_bytes + 1), "prototypes"));
+        CHECK(says(masks_to_bits(sources, grid, bytes_at(coefficients) - 1), "prototypes"));
+        CHECK(says(masks_to_dense(sources, grid, bytes_at(coefficients)), "coefficients"));
+        CHECK(says(masks_to_bits(sources, grid, bytes_at(boxes) - 1), "coefficients"));
+        CHECK(says(masks_to_dense(sources, grid, bytes_at(boxes) + kCount * 16 - 1), "boxes"));
+        CHECK(says(masks_to_bits(sources, grid, bytes_at(boxes)), "boxes"));
+        CHECK(memory == before);
+        const MaskSources none{planes, coefficients, boxes, 0};
+        CHECK(masks_to_dense(none, grid, bytes_at(prototypes)).ok() && memory == before);
+    }
+    const MaskSources sources{view, coefficients, boxes, kCount};
+    CHECK(masks_to_dense(sources, grid, bytes_at(prototypes) - dense_bytes).ok());
+    CHECK(masks_to_bits(sources, grid, bytes_at(boxes) + kCount * 16).ok());
+}
+
 }  // namespace
 
 int main() {
@@ -240,5 +285,6 @@ int main() {
     check_outlines();
     check_damaged_run_lengths();
     check_wrong_arguments();
+    check_overlap();
     return 0;
 }

@@ -36,6 +36,7 @@ using rfkernels::MaskSummary;
 using rfkernels::Polygons;
 using rfkernels::RunLengths;
 using rfkernels::Status;
+using rfkernels::TensorView;
 using rfkernels::emulation::Emulator;
 using rfkernels::emulation::Finding;
 
@@ -434,6 +435,51 @@ void check_wrong_arguments() {
     DeviceMaskResults no_room = results;
     no_room.arena_capacity = -1;
     CHECK(says(call(bench.sources, no_room), "results.arena_capacity is -1"));
+
+    // Nothing that is written may lie in anything else.
+    const auto at = [&](std::size_t bytes) { return memory.as<unsigned char>() + bytes; };
+    struct Places {
+        const void* summary;
+        const void* records;
+        const void* arena;
+        const void* scratch;
+    };
+    const auto call_at = [&](const DeviceMaskSources& sources, const Places& places) {
+        const DeviceMaskResults to{static_cast<MaskSummary*>(const_cast<void*>(places.summary)),
+                                   static_cast<MaskRecord*>(const_cast<void*>(places.records)),
+                                   const_cast<void*>(places.arena), 16};
+        return masks_to_bits_on_device(*device, layout, sources, bench.descriptors(), to,
+                                       const_cast<void*>(places.scratch), nullptr);
+    };
+    const Places apart{at(0), at(256), at(1024), at(4096)};
+    Places places = apart;
+    places.arena = bench.sources.prototypes.data;
+    CHECK(says(call_at(bench.sources, places), "results.arena overlaps prototypes"));
+    places.arena = bench.sources.boxes;
+    CHECK(says(call_at(bench.sources, places), "results.arena overlaps boxes"));
+    places.arena = bench.sources.coefficient_levels[0].data;
+    CHECK(says(call_at(bench.sources, places), "results.arena overlaps coefficient_levels[0]"));
+    places.arena = at(256 + 16);
+    CHECK(says(call_at(bench.sources, places), "results.arena overlaps results.records"));
+    places.arena = at(4096 - 16 * 8 + 16);  // 16 elements of 8 bytes
+    CHECK(says(call_at(bench.sources, places), "results.arena overlaps scratch"));
+    places = apart;
+    places.records = bench.sources.anchor_indices;
+    CHECK(says(call_at(bench.sources, places), "results.records overlaps anchor_indices"));
+    places = apart;
+    places.summary = bench.sources.counts;
+    CHECK(says(call_at(bench.sources, places), "results.summary overlaps counts"));
+    places = apart;
+    places.scratch = bench.descriptors();
+    CHECK(says(call_at(bench.sources, places), "scratch overlaps device_descriptors"));
+    DeviceMaskSources rows = bench.sources;
+    rows.coefficient_level_count = 0;
+    rows.coefficient_rows = TensorView{};
+    rows.coefficient_rows.data = at(1024);
+    rows.coefficient_rows.rank = 3;
+    rows.coefficient_rows.shape = {1, 2, 8};
+    rows.coefficient_rows.strides = {64, 32, 4};
+    CHECK(says(call_at(rows, apart), "results.arena overlaps coefficient_rows"));
 
     // What was copied may be anything.
     Polygons polygons;

@@ -7,6 +7,7 @@ import pytest
 from test_masks import CONVENTIONS, objects, plan
 
 from rfkernels import ops
+from rfkernels.device import DeviceArray
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.reference.bfloat16 import to_bfloat16
 
@@ -150,3 +151,35 @@ def test_planes_that_are_refused(device, stream):
     ):
         with pytest.raises(ValueError, match=told):
             call()
+
+
+def test_masks_over_what_they_are_made_of_are_refused(device, stream, rng):
+    (prototypes, coefficients, boxes, grid), _ = make(device, stream, rng, (9, 13), (64, 64), "v2")
+    size = 7 * grid.height * grid.width
+    parts = [array.view(np.uint8).reshape(-1) for array in (prototypes, coefficients, boxes)]
+    begins = np.cumsum([-(-size // 256) * 256, *(-(-len(part) // 256) * 256 for part in parts)])
+    host = np.zeros(begins[-1] + size, np.uint8)
+    for part, begin in zip(parts, begins, strict=False):
+        host[begin : begin + len(part)] = part
+    memory = device.upload(host, stream)
+
+    def at(begin, shape, dtype):
+        return DeviceArray(device, memory.address + int(begin), shape, dtype, owner=memory)
+
+    there = [
+        at(begin, array.shape, "float32")
+        for begin, array in zip(begins, (prototypes, coefficients, boxes), strict=False)
+    ]
+    for index, name in enumerate(("prototypes", "coefficients", "boxes")):
+        last = begins[index] + len(parts[index]) - 1
+        for begin in {int(begins[index]), int(last // 16 * 16)}:
+            with pytest.raises(InvalidArgumentError, match=f"^out overlaps {name}; give it memory of its own"):
+                ops.masks_to_dense_into(at(begin, (7, grid.height, grid.width), "bool"), *there, grid, stream=stream)
+    before = (begins[0] - size) // 16 * 16 + 16
+    with pytest.raises(InvalidArgumentError, match=r"^out overlaps prototypes"):
+        ops.masks_to_dense_into(at(before, (7, grid.height, grid.width), "bool"), *there, grid, stream=stream)
+    expected = ops.masks_to_dense(prototypes, coefficients, boxes, grid)
+    for begin in (0, begins[-1]):  # beside them is fine
+        out = at(begin, (7, grid.height, grid.width), "bool")
+        ops.masks_to_dense_into(out, *there, grid, stream=stream)
+        np.testing.assert_array_equal(out.numpy(stream), expected)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rfkernels import ops
+from rfkernels import _native, ops
 from rfkernels.ops import Rectangle
 from rfkernels.reference import masks as reference
 
@@ -410,3 +410,30 @@ class TestErrors:
             ops.plan_mask_grid(
                 placement, image_size=(1, 1), network_size=(1, 1), prototype_size=size, convention=convention
             )
+
+
+@pytest.mark.parametrize("name", ["prototypes", "coefficients", "boxes"])
+def test_masks_over_what_they_are_made_of_are_refused(name, rng):
+    grid = plan((9, 13), (64, 64), "v2")[1]
+    prototypes, coefficients, boxes = objects(rng, (64, 64), 5)
+    arrays = {"prototypes": prototypes[None], "coefficients": coefficients, "boxes": boxes}
+    dense, bits = (5, grid.height, grid.width), (5, grid.height, (grid.width + 7) // 8)
+    expected = ops.masks_to_dense(*arrays.values(), grid)
+    array = arrays[name]
+    memory = np.zeros(array.nbytes + 2 * expected.size + 3, np.uint8)
+    begin = -(-expected.size // 4) * 4
+    end = begin + array.nbytes
+    inside = memory[begin:end].view(np.float32).reshape(array.shape)
+    inside[:] = array
+    given = (*(arrays | {name: inside}).values(), grid)
+    for place in (begin - expected.size + 1, begin, end - 1):
+        with pytest.raises(ValueError, match=f"^out overlaps {name}; give it memory of its own"):
+            ops.masks_to_dense_into(memory[place : place + expected.size].reshape(dense), *given)
+    for place in (begin - int(np.prod(bits)) + 1, begin, end - 1):
+        with pytest.raises(ValueError, match=f"^out overlaps {name}; give it memory of its own"):
+            _native.masks_to_bits_into(memory[place : place + int(np.prod(bits))].reshape(bits), *given)
+    np.testing.assert_array_equal(inside, array)
+    for place in (begin - expected.size, end):
+        out = memory[place : place + expected.size].reshape(dense)
+        ops.masks_to_dense_into(out, *given)
+        np.testing.assert_array_equal(out, expected)

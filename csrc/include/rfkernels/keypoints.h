@@ -103,7 +103,7 @@ struct DeviceChosenAnchors {
 ///              float16 too
 /// dimensions   D, as described
 /// descriptors  on the device, as described for N images; 16-byte aligned
-/// points       float32 [N, capacity, K, 3] on the device: all of it is written
+/// points       float32 [N, capacity, K, 3] on the device: all of it is written. Overlaps nothing that is read
 ///
 /// Moves: the chosen anchors' values once, a sector of 32 bytes for each where the heads lie channel by channel; 12
 /// bytes of each point of the capacity. 100 of 300 anchors of 17 points: 0.16 MB + 0.06 MB.

@@ -120,10 +120,11 @@ Status masks_to_polygons(const MaskSources& sources, const MaskGrid& grid, Conto
 
 Status masks_to_run_lengths(const MaskSources& sources, const MaskGrid& grid, RunLengths* result);
 
-/// out  uint8 [count, height, ceil(width / 8)], contiguous: pixel x of a row is bit x % 8 of its byte x / 8
+/// out  uint8 [count, height, ceil(width / 8)], contiguous: pixel x of a row is bit x % 8 of its byte x / 8; overlaps
+///      none of the sources
 Status masks_to_bits(const MaskSources& sources, const MaskGrid& grid, std::uint8_t* out);
 
-/// out  uint8 [count, height, width], contiguous: 1 inside, 0 outside
+/// out  uint8 [count, height, width], contiguous: 1 inside, 0 outside; overlaps none of the sources
 Status masks_to_dense(const MaskSources& sources, const MaskGrid& grid, std::uint8_t* out);
 
 /// A mask of the caller's: uint8 [height, width], rows `row_pitch` bytes apart, inside where not 0.
@@ -206,7 +207,8 @@ struct MaskSummary {
 };
 
 /// Where results go: the device's memory, or pinned memory of the host (then no copy is needed: kernels write each
-/// element once and read none).
+/// element once and read none). They overlap neither each other nor the sources and their descriptors, nor does the
+/// scratch memory.
 struct DeviceMaskResults {
     MaskSummary* summary = nullptr;   ///< one
     MaskRecord* records = nullptr;    ///< [N, max_detections]; those of places that are not taken are zeros

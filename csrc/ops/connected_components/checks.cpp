@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "ops/memory_extent.h"
+
 namespace rfkernels {
 
 Status check_size(const MaskStackSize& size, const std::string& name) {
@@ -40,6 +42,18 @@ Status check_params(const CleaningParams& params) {
         return Status::invalid_argument("threshold is " + std::to_string(params.threshold) +
                                         "; give a number from -2^24 to 2^24");
     }
+    return status;
+}
+
+Status check_results_apart(const std::uint8_t* masks, const MaskStackSize& size, const std::int32_t* labels,
+                           const std::int32_t* areas) {
+    const auto pixels = static_cast<std::uintptr_t>(size.count * size.height * size.width);
+    const NamedExtent from{"masks", MemoryExtent(masks, pixels)};
+    const NamedExtent to_labels{"labels", MemoryExtent(labels, pixels * sizeof(std::int32_t))};
+    const NamedExtent to_areas{"areas", MemoryExtent(areas, pixels * sizeof(std::int32_t))};
+    Status status = check_apart(to_labels, from);
+    if (status.ok()) status = check_apart(to_areas, from);
+    if (status.ok()) status = check_apart(to_areas, to_labels);
     return status;
 }
 

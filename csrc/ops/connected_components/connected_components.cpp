@@ -81,6 +81,7 @@ Status connected_components(const std::uint8_t* masks, const MaskStackSize& size
         if (status.ok()) status = check_memory(masks, size, "masks");
         if (status.ok()) status = check_memory(labels, size, "labels");
         if (status.ok()) status = check_memory(areas, size, "areas");
+        if (status.ok()) status = check_results_apart(masks, size, labels, areas);
         ComponentKernels kernels;
         if (status.ok()) status = component_kernels(&kernels);
         if (!status.ok()) return status;

@@ -4,11 +4,13 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "device/guarded.h"
 #include "device/launch_on.h"
 #include "ops/connected_components/checks.h"
 #include "ops/connected_components/component_arithmetic.h"
+#include "ops/memory_extent.h"
 
 namespace rfkernels {
 namespace {
@@ -71,6 +73,15 @@ Status check_scratch(const void* scratch, std::size_t bytes, std::size_t needed,
     return check_alignment(scratch, kScratchAlignment, "scratch");
 }
 
+Status check_scratch_apart(const void* scratch, std::size_t bytes, const std::vector<NamedExtent>& others) {
+    const NamedExtent written{"scratch", MemoryExtent(scratch, bytes)};
+    Status status;
+    for (const NamedExtent& other : others) {
+        if (status.ok()) status = check_apart(written, other);
+    }
+    return status;
+}
+
 DeviceCleaningSide cleaning_side(std::int64_t max_area, float value) {
     return DeviceCleaningSide{static_cast<std::int32_t>(std::min(max_area, kMostInt32)), value};
 }
@@ -101,6 +112,13 @@ Status connected_components_on_device(Device& device, const std::uint8_t* masks,
         if (status.ok()) {
             status = check_scratch(scratch, scratch_bytes, connected_components_scratch_bytes(size),
                                    "connected_components_scratch_bytes");
+        }
+        if (status.ok()) status = check_results_apart(masks, size, labels, areas);
+        if (status.ok()) {
+            const std::size_t bytes = sizeof(std::int32_t) * pixels(size);
+            status = check_scratch_apart(
+                scratch, connected_components_scratch_bytes(size),
+                {{"masks", {masks, pixels(size)}}, {"labels", {labels, bytes}}, {"areas", {areas, bytes}}});
         }
         if (!status.ok() || size.count == 0) return status;
         // Labels and areas are whole at the end only: until then they hold what the tiles' launches know.
@@ -135,6 +153,11 @@ Status clean_mask_logits_on_device(Device& device, const void* logits, DataType 
         if (status.ok()) {
             status = check_scratch(scratch, scratch_bytes, clean_mask_logits_scratch_bytes(size),
                                    "clean_mask_logits_scratch_bytes");
+        }
+        if (status.ok()) {
+            const std::size_t bytes = element_bytes * pixels(size);
+            status = check_scratch_apart(scratch, clean_mask_logits_scratch_bytes(size),
+                                         {{"logits", {logits, bytes}}, {"out", {out, bytes}}});
         }
         if (!status.ok() || size.count == 0) return status;
         if (params.max_hole_area == 0 && params.max_sprinkle_area == 0) {

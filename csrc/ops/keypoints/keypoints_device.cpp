@@ -9,6 +9,7 @@
 #include "device/image_targets.h"
 #include "device/launch_on.h"
 #include "ops/keypoints/checks.h"
+#include "ops/memory_extent.h"
 
 namespace rfkernels {
 namespace {
@@ -38,6 +39,32 @@ Status check_chosen(const DeviceChosenAnchors& chosen, const float* points, std:
     if (chosen.counts == nullptr) return Status::invalid_argument("counts is a null pointer");
     if (points == nullptr) return Status::invalid_argument("points is a null pointer");
     return Status();
+}
+
+/// All blocks run at once: what one writes, another may still have to read.
+Status check_points_apart(const KeypointLevel* levels, std::int64_t level_count, std::int64_t point_count,
+                          const void* descriptors, const DeviceChosenAnchors& chosen, const float* points) {
+    const std::int64_t image_count = levels[0].keypoints.shape[0];
+    const auto images = static_cast<std::uintptr_t>(image_count);
+    const std::uintptr_t places = images * static_cast<std::uintptr_t>(chosen.capacity);
+    const NamedExtent written{
+        "points", MemoryExtent(points, places * static_cast<std::uintptr_t>(point_count) * 3 * sizeof(float))};
+    Status status;
+    for (std::int64_t i = 0; status.ok() && i < level_count; ++i) {
+        status = check_apart(written, {"heads[" + std::to_string(i) + "]", MemoryExtent(levels[i].keypoints)});
+    }
+    if (status.ok()) {
+        status = check_apart(written,
+                             {"anchor_indices", MemoryExtent(chosen.anchor_indices, places * sizeof(std::int32_t))});
+    }
+    if (status.ok()) {
+        status = check_apart(written, {"counts", MemoryExtent(chosen.counts, images * sizeof(std::int32_t))});
+    }
+    if (status.ok()) {
+        status =
+            check_apart(written, {"descriptors", MemoryExtent(descriptors, keypoint_descriptor_bytes(image_count))});
+    }
+    return status;
 }
 
 }  // namespace
@@ -108,6 +135,8 @@ Status keypoints_from_heads_on_device(Device& device, const KeypointLevel* level
         status = check_chosen(chosen, points, point_count);
         if (status.ok()) status = check_descriptors(descriptors);
         if (!status.ok() || chosen.capacity == 0) return status;
+        status = check_points_apart(levels, level_count, point_count, descriptors, chosen, points);
+        if (!status.ok()) return status;
 
         KeypointLaunch launch{};
         for (std::size_t i = 0; i < heads.planes.size(); ++i) {

@@ -8,6 +8,7 @@
 #include "device/guarded.h"
 #include "device/planes.h"
 #include "mask_window.h"
+#include "ops/memory_extent.h"
 #include "rfkernels/instruction_set.h"
 #include "run_lengths.h"
 
@@ -24,11 +25,32 @@ Status check_out(const std::uint8_t* out, bool is_needed) {
     return Status::invalid_argument("out is a null pointer; give memory for the masks");
 }
 
-/// Calls visit(mask, its index) for each of the masks; stops where it returns an error.
+MemoryExtent extent_of_masks(const std::uint8_t* out, std::int64_t count, std::int64_t height, std::int64_t row_bytes) {
+    return {out, static_cast<std::uintptr_t>(count) * static_cast<std::uintptr_t>(height) *
+                     static_cast<std::uintptr_t>(row_bytes)};
+}
+
+/// The values of every mask are read after those before it were written.
+Status check_out_apart(const MaskSources& sources, const MemoryExtent& written) {
+    const auto floats = [&](const float* data, std::int64_t each) {
+        return MemoryExtent(
+            data, static_cast<std::uintptr_t>(sources.count) * static_cast<std::uintptr_t>(each) * sizeof(float));
+    };
+    const NamedExtent out{"out", written};
+    Status status = check_apart(out, {"prototypes", MemoryExtent(sources.prototypes)});
+    if (status.ok()) {
+        status = check_apart(out, {"coefficients", floats(sources.coefficients, sources.prototypes.shape[1])});
+    }
+    if (status.ok()) status = check_apart(out, {"boxes", floats(sources.boxes, 4)});
+    return status;
+}
+
+/// Calls visit(mask, its index) for each of the masks, which writes to `written` alone of the caller's memory.
 template <typename Visit>
-Status for_each_mask(const MaskSources& sources, const MaskGrid& grid, Visit visit) {
+Status for_each_mask(const MaskSources& sources, const MaskGrid& grid, const MemoryExtent& written, Visit visit) {
     MaskPlan plan;
     Status status = plan_masks(sources, grid, &plan);
+    if (status.ok()) status = check_out_apart(sources, written);
     if (!status.ok()) return status;
     MaskMemory memory;
     BitMask mask;
@@ -206,7 +228,7 @@ Status masks_to_polygons(const MaskSources& sources, const MaskGrid& grid, Conto
     return guarded(kNoMemory, [&]() -> Status {
         Polygons polygons = no_polygons();
         TracedPixels traced;
-        Status status = for_each_mask(sources, grid, [&](const BitMask& mask, std::int64_t) {
+        Status status = for_each_mask(sources, grid, MemoryExtent(), [&](const BitMask& mask, std::int64_t) {
             append_contours(mask, choice, &traced, &polygons);
             polygons.areas.push_back(mask.count_set());
         });
@@ -219,7 +241,7 @@ Status masks_to_run_lengths(const MaskSources& sources, const MaskGrid& grid, Ru
     return guarded(kNoMemory, [&]() -> Status {
         RunLengths lengths;
         RunLengthMemory memory;
-        Status status = for_each_mask(sources, grid, [&](const BitMask& mask, std::int64_t) {
+        Status status = for_each_mask(sources, grid, MemoryExtent(), [&](const BitMask& mask, std::int64_t) {
             lengths.counts.push_back(run_lengths_of(mask, grid.width, grid.height, &memory));
             lengths.areas.push_back(mask.count_set());
         });
@@ -233,7 +255,8 @@ Status masks_to_bits(const MaskSources& sources, const MaskGrid& grid, std::uint
         const std::int64_t row_bytes = (grid.width + 7) / 8;
         Status status = check_out(out, sources.count > 0);
         if (!status.ok()) return status;
-        return for_each_mask(sources, grid, [&](const BitMask& mask, std::int64_t index) {
+        const MemoryExtent written = extent_of_masks(out, sources.count, grid.height, row_bytes);
+        return for_each_mask(sources, grid, written, [&](const BitMask& mask, std::int64_t index) {
             std::uint8_t* to = out + index * grid.height * row_bytes;
             std::memset(to, 0, static_cast<std::size_t>(grid.height * row_bytes));
             write_bits(mask, row_bytes, to);
@@ -245,7 +268,8 @@ Status masks_to_dense(const MaskSources& sources, const MaskGrid& grid, std::uin
     return guarded(kNoMemory, [&]() -> Status {
         Status status = check_out(out, sources.count > 0);
         if (!status.ok()) return status;
-        return for_each_mask(sources, grid, [&](const BitMask& mask, std::int64_t index) {
+        const MemoryExtent written = extent_of_masks(out, sources.count, grid.height, grid.width);
+        return for_each_mask(sources, grid, written, [&](const BitMask& mask, std::int64_t index) {
             std::uint8_t* to = out + index * grid.height * grid.width;
             std::memset(to, 0, static_cast<std::size_t>(grid.height * grid.width));
             write_dense(mask, grid.width, to);

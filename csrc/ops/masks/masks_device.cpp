@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "device/guarded.h"
 #include "device/launch_on.h"
 #include "device/planes.h"
 #include "device_masks.h"
+#include "ops/memory_extent.h"
 
 namespace rfkernels {
 namespace {
@@ -160,6 +162,45 @@ Status check_pointer(const void* pointer, std::uintptr_t alignment, const char* 
                                     " bytes; give memory that is");
 }
 
+std::uintptr_t element_bytes(MaskOutput output) {
+    return output == MaskOutput::kBits ? 8 : output == MaskOutput::kRuns ? 4 : 1;
+}
+
+/// Whatever the launches write, they or those after them still read the rest.
+Status check_all_apart(const MaskDeviceLayout& layout, const DeviceMaskSources& sources, const void* descriptors,
+                       const DeviceMaskResults& results, const MemoryExtent& scratch, MaskOutput output) {
+    const auto slots = static_cast<std::uintptr_t>(layout.image_count * layout.max_detections);
+    std::vector<NamedExtent> all{
+        {"results.arena",
+         MemoryExtent(results.arena, static_cast<std::uintptr_t>(results.arena_capacity) * element_bytes(output))},
+        {"results.records", MemoryExtent(results.records, slots * sizeof(MaskRecord))},
+        {"results.summary", MemoryExtent(results.summary, sizeof(MaskSummary))},
+        {"scratch", scratch},
+    };
+    const std::size_t written_count = all.size();
+    all.push_back({"prototypes", MemoryExtent(sources.prototypes)});
+    if (sources.coefficient_level_count == 0) {
+        all.push_back({"coefficient_rows", MemoryExtent(sources.coefficient_rows)});
+    } else {
+        for (std::int64_t i = 0; i < sources.coefficient_level_count; ++i) {
+            all.push_back(
+                {"coefficient_levels[" + std::to_string(i) + "]", MemoryExtent(sources.coefficient_levels[i])});
+        }
+        all.push_back({"anchor_indices", MemoryExtent(sources.anchor_indices, slots * sizeof(std::int32_t))});
+    }
+    all.push_back({"boxes", MemoryExtent(sources.boxes, slots * 4 * sizeof(float))});
+    all.push_back({"counts", MemoryExtent(sources.counts,
+                                          static_cast<std::uintptr_t>(layout.image_count) * sizeof(std::int32_t))});
+    all.push_back({"device_descriptors", MemoryExtent(descriptors, mask_descriptor_bytes(layout))});
+    for (std::size_t written = 0; written < written_count; ++written) {
+        for (std::size_t other = written + 1; other < all.size(); ++other) {
+            Status status = check_apart(all[written], all[other]);
+            if (!status.ok()) return status;
+        }
+    }
+    return Status();
+}
+
 Status put_masks(Device& device, const MaskDeviceLayout& layout, const DeviceMaskSources& sources,
                  const void* descriptors, const DeviceMaskResults& results, void* scratch, MaskOutput output,
                  Stream stream) {
@@ -192,7 +233,10 @@ Status put_masks(Device& device, const MaskDeviceLayout& layout, const DeviceMas
             static_cast<std::int32_t>(layout.image_count * layout.max_detections * strips_of(layout.most_grid_width));
         launch.output = output;
         launch.results = results;
-        lay_out(layout, output == MaskOutput::kRuns ? results.arena_capacity : 0, scratch, &launch.scratch);
+        const std::size_t scratch_bytes =
+            lay_out(layout, output == MaskOutput::kRuns ? results.arena_capacity : 0, scratch, &launch.scratch);
+        status = check_all_apart(layout, sources, descriptors, results, MemoryExtent(scratch, scratch_bytes), output);
+        if (!status.ok()) return status;
         return RFK_LAUNCH_ON(device, "masks", kernels::launch_masks(launch, stream));
     });
 }

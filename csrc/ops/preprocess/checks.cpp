@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/memory_extent.h"
+
 namespace rfkernels {
 
 constexpr int kDestinationChannels = 3;
@@ -63,15 +65,9 @@ Status check_nv12(const ImageView& image, const std::string& name) {
                        "[" + std::to_string(image.height / 2) + ", " + std::to_string(image.width / 2) + ", 2]");
 }
 
-/// The bytes [begin, end) of a plane, from its first to its last.
-struct Extent {
-    std::uintptr_t begin;
-    std::uintptr_t end;
-
-    Extent(const void* data, std::int64_t bytes)
-        : begin(reinterpret_cast<std::uintptr_t>(data)), end(begin + static_cast<std::uintptr_t>(bytes)) {}
-    bool meets(const Extent& other) const { return begin < other.end && other.begin < end; }
-};
+MemoryExtent extent_of_plane(const std::uint8_t* data, std::int64_t rows, std::int64_t pitch, std::int64_t row_bytes) {
+    return {data, static_cast<std::uintptr_t>((rows - 1) * pitch + row_bytes)};
+}
 
 }  // namespace
 
@@ -113,14 +109,10 @@ Status check_image_destination(const TensorView& destination, const ImageView& i
 }
 
 bool overlap(const ImageView& image, const TensorView& destination) {
-    std::int64_t destination_size = element_size(destination.dtype);
-    for (int axis = 0; axis < destination.rank; ++axis) {
-        destination_size += (destination.shape[axis] - 1) * destination.strides[axis];
-    }
-    const Extent written(destination.data, destination_size);
-    if (written.meets(Extent(image.data, (image.height - 1) * image.row_pitch + row_bytes_of(image)))) return true;
+    const MemoryExtent written(destination);
+    if (written.meets(extent_of_plane(image.data, image.height, image.row_pitch, row_bytes_of(image)))) return true;
     return image.format == PixelFormat::kNv12 &&
-           written.meets(Extent(image.chroma, (image.height / 2 - 1) * image.chroma_pitch + image.width));
+           written.meets(extent_of_plane(image.chroma, image.height / 2, image.chroma_pitch, image.width));
 }
 
 Status check_placement(const Placement& placement, const ImageView& image, const std::string& name) {
