@@ -188,7 +188,7 @@ def preprocess_into(
 
     Runs on the calling thread, without the GIL.
     """
-    check_list("images", images, "images")
+    _check_images(images)
     place = place_of((out, *(plane for image in images for plane in planes_of(image))), device, stream)
     for index, placement in enumerate(placements):
         if not isinstance(placement, Placement):
@@ -268,7 +268,7 @@ def preprocess(
     Raises:
         ValueError, MemoryError: see `preprocess_into`.
     """
-    check_list("images", images, "images")
+    _check_images(images)
     height, width = _height_and_width(size)
     if height < 1 or width < 1:
         raise ValueError(f"size is {size}; give (height, width) of at least one pixel")
@@ -453,6 +453,12 @@ def _dtype_of(dtype: str | np.dtype[Any] | type[Any]) -> np.dtype[Any]:
         return np.dtype(dtype)
     except TypeError as error:
         raise ValueError(f'dtype is {dtype!r}; give "float32", "float16", "bfloat16" or "uint8"') from error
+
+
+def _check_images(images: object) -> None:
+    """Refuse one image where a list of them is wanted; a NumPy array with an axis more than an image has is a list."""
+    if not (isinstance(images, np.ndarray) and images.ndim == 4):
+        check_list("images", images, "images")
 
 
 def _height_and_width(size: tuple[int, int]) -> tuple[int, int]:

@@ -592,3 +592,12 @@ def test_what_is_no_array_is_named(image):
     for call in (lambda: ops.letterbox(image, size=(8, 8)), lambda: ops.grayscale(image)):
         with pytest.raises(ValueError, match=f"an image is a {type(image).__name__}; give an array, uint8"):
             call()
+
+
+def test_one_array_of_several_images_is_a_list_of_them(rng):
+    batch = rng.integers(0, 256, (2, 31, 47, 3), dtype=np.uint8)
+    placements = [ops.plan_placement(31, 47, size=(32, 32))] * 2
+    expected = ops.preprocess(list(batch), placements, size=(32, 32))
+    np.testing.assert_array_equal(ops.preprocess(batch, placements, size=(32, 32)), expected)
+    with pytest.raises(ValueError, match="images is one ndarray; give a list of"):
+        ops.preprocess(batch[0], placements[:1], size=(32, 32))

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "ops/memory_extent.h"
+#include "device/memory_extent.h"
 
 namespace rfkernels {
 

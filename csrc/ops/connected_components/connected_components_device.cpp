@@ -10,7 +10,7 @@
 #include "device/launch_on.h"
 #include "ops/connected_components/checks.h"
 #include "ops/connected_components/component_arithmetic.h"
-#include "ops/memory_extent.h"
+#include "device/memory_extent.h"
 
 namespace rfkernels {
 namespace {

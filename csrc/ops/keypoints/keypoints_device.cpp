@@ -9,7 +9,7 @@
 #include "device/image_targets.h"
 #include "device/launch_on.h"
 #include "ops/keypoints/checks.h"
-#include "ops/memory_extent.h"
+#include "device/memory_extent.h"
 
 namespace rfkernels {
 namespace {

@@ -8,7 +8,7 @@
 #include "device/guarded.h"
 #include "device/planes.h"
 #include "mask_window.h"
-#include "ops/memory_extent.h"
+#include "device/memory_extent.h"
 #include "rfkernels/instruction_set.h"
 #include "run_lengths.h"
 

@@ -6,7 +6,7 @@
 #include "device/launch_on.h"
 #include "device/planes.h"
 #include "device_masks.h"
-#include "ops/memory_extent.h"
+#include "device/memory_extent.h"
 
 namespace rfkernels {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/memory_extent.h"
+#include "device/memory_extent.h"
 
 namespace rfkernels {
 
