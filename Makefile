@@ -99,7 +99,7 @@ endef
 # The CPU ops under AddressSanitizer and UndefinedBehaviorSanitizer, on every instruction set of this machine; the CUDA
 # kernels likewise, then with every load and store looked at and, in the same build, as fast as they come (*_plain).
 test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
-	$(call native_tests,sanitize,-DRFKERNELS_SANITIZE=address$(COMMA)undefined)
+	$(call native_tests,sanitize,-DRFKERNELS_SANITIZE=address$(COMMA)undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1)
 	$(call native_tests,hooks,-DRFKERNELS_VARIANTS=OFF,$(EMULATED_TESTS))
 
 # The Python module is built too.

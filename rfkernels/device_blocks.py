@@ -17,6 +17,15 @@ from rfkernels.device import Device, DeviceArray, DeviceMemory, Stream, require_
 from rfkernels.errors import InvalidArgumentError
 
 
+class ParameterBlockFullError(InvalidArgumentError):
+    """More was asked for than a parameter block holds: so many bytes of so many."""
+
+    def __init__(self, capacity: int, needed: int) -> None:
+        super().__init__(f"a parameter block of {capacity} bytes has no room for {needed}")
+        self.capacity = capacity
+        self.needed = needed
+
+
 class ParameterBlock:
     """Numbers that kernels read and that change from request to request: written on the host, uploaded in one piece.
 
@@ -35,9 +44,7 @@ class ParameterBlock:
         """A part of `size` bytes."""
         begin = self._used
         if begin + size > len(self.host):
-            raise InvalidArgumentError(
-                f"a parameter block of {len(self.host)} bytes has {len(self.host) - begin} left; {size} were asked for"
-            )
+            raise ParameterBlockFullError(len(self.host), begin + size)
         self._used = -(-(begin + size) // self._ALIGNMENT) * self._ALIGNMENT
         return Parameters(self.host[begin : begin + size], self._memory, begin)
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from rfkernels import _native, ops
-from rfkernels.device import Stream, host_call, open_device
+from rfkernels.device import DeviceMemory, Stream, host_call, open_device
 from rfkernels.device_blocks import ParameterBlock
 from rfkernels.errors import InvalidArgumentError, RfkernelsError
 from rfkernels.in_flight import InFlight
+from rfkernels.ops.detection_on_device import DetectionOnDevice
+from rfkernels.ops.keypoints_on_device import KeypointsOnDevice
 
 pytestmark = pytest.mark.emulated
 
@@ -171,6 +173,65 @@ def test_what_is_refused(device, stream, call, told):
         call(device, stream)
     gc.collect()
     assert _native.emulation.live_allocations() == before
+
+
+def made_for_one_image(device, stream, anchor_count=64):
+    parameters = ParameterBlock(device, 1 << 14)
+    detection = DetectionOnDevice(
+        device,
+        image_count=1,
+        class_count=3,
+        anchor_count=anchor_count,
+        max_detections=5,
+        parameters=parameters,
+        stream=stream,
+    )
+    keypoints = KeypointsOnDevice(
+        device, image_count=1, max_detections=5, keypoint_count=2, dimensions=3, parameters=parameters
+    )
+    return detection, keypoints
+
+
+@pytest.mark.parametrize(("images", "side"), [(2, 8), (1, 16), (1, 4)])
+def test_heads_that_the_memory_was_not_made_for(device, stream, images, side):
+    """The kernels would write beyond it."""
+    detection, keypoints = made_for_one_image(device, stream)
+    boxes = device.empty((images, 64, side, side), "float32")
+    classes = device.empty((images, 3, side, side), "float32")
+    told = rf"with {side * side} anchors in all; the memory is for 1 images of 64 anchors"
+    with pytest.raises(InvalidArgumentError, match=told):
+        detection.enqueue_from_heads([(boxes, classes)], [8], stream)
+    with pytest.raises(InvalidArgumentError, match=told):
+        detection.enqueue_from_decoded(device.empty((images, 7, side * side), "float32"), stream)
+    if images > 1:
+        head = device.empty((images, 6, side, side), "float32")
+        found = detection.results.on_device
+        with pytest.raises(InvalidArgumentError, match=r"heads\[0\] has shape .*; the memory is for 1 images"):
+            keypoints.enqueue([head], [8], found["anchor_indices"], found["counts"], stream)
+    else:
+        head = device.empty((1, 6, side, side), "float32")
+        more = device.empty((1, 6), "int32")
+        with pytest.raises(
+            InvalidArgumentError, match=r"anchor_indices has shape .*; the memory is for \[1, 5\]"
+        ):
+            keypoints.enqueue([head], [8], more, detection.results.on_device["counts"], stream)
+
+
+def test_memory_that_work_is_on_its_way_in_is_kept(device):
+    """More working memory for a second op, and a result that is dropped before its kernel has run."""
+    stream = device.stream()
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(1, 40, 50)).astype(np.float32)
+    small = ops.clean_mask_logits(device.upload(logits, stream), max_hole_area=3, stream=stream)
+    ops.clean_mask_logits(device.upload(np.zeros((1, 300, 500), np.float32), stream), max_hole_area=3, stream=stream)
+    workspaces = [
+        kept
+        for use in device.in_flight._uses
+        for kept in use.objects
+        if isinstance(kept, DeviceMemory) and kept.size < 1 << 20
+    ]
+    assert len(workspaces) == 1
+    np.testing.assert_array_equal(small.numpy(stream), ops.clean_mask_logits(logits, max_hole_area=3))
 
 
 def test_a_stream_of_another_library_has_its_handle(device):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike
 from rfkernels import _native
 from rfkernels.device import Device, DeviceArray, DeviceMemory, Stream
 from rfkernels.device_blocks import ParameterBlock, ResultBlock
+from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.arguments import real_number, whole_number
 from rfkernels.ops.detection import (
     ClassFilterStage,
@@ -48,6 +50,7 @@ class DetectionOnDevice:
     ) -> None:
         self._device = device
         self._class_count = class_count
+        self._anchor_count = anchor_count
         self.image_count = image_count
         self.max_detections = max_detections
         size = _native.detection_descriptor_bytes(image_count, class_count)
@@ -119,6 +122,10 @@ class DetectionOnDevice:
             heads: for each level (box, classes), float32, float16 or bfloat16 [N, channels, H, W].
             strides: network pixels from an anchor to the next, for each level.
         """
+        anchors = sum(math.prod(classes.shape[2:]) for _, classes in heads)
+        for level, (box, classes) in enumerate(heads):
+            for name, array in (("box", box), ("classes", classes)):
+                self._check(f"heads[{level}] {name}", array, anchors)
         _native.detect_from_heads_on_device(
             self._device.native,
             [(box.view(), classes.view()) for box, classes in heads],
@@ -132,6 +139,7 @@ class DetectionOnDevice:
 
     def enqueue_from_decoded(self, prediction: DeviceArray, stream: Stream) -> None:
         """Put the launch on a stream. prediction: [N, 4 + class_count, A], see `ops.detect_from_decoded`."""
+        self._check("prediction", prediction, prediction.shape[-1])
         _native.detect_from_decoded_on_device(
             self._device.native,
             prediction.view(),
@@ -141,6 +149,13 @@ class DetectionOnDevice:
             stream.handle,
         )
         self.results.written_on(stream)
+
+    def _check(self, name: str, array: DeviceArray, anchors: int) -> None:
+        if array.shape[0] != self.image_count or anchors != self._anchor_count:
+            raise InvalidArgumentError(
+                f"{name} has shape {list(array.shape)}, with {anchors} anchors in all; the memory is for "
+                f"{self.image_count} images of {self._anchor_count} anchors"
+            )
 
     def read(self, count: int) -> list[Detections]:
         """The detections of the first `count` images, copied from what was downloaded and waited for.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rfkernels import _native
 from rfkernels.device import Device, DeviceArray, Stream
 from rfkernels.device_blocks import ParameterBlock, ResultBlock
+from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.arguments import real_number, whole_number
 from rfkernels.ops.detection import Convention, PlacementLike
 
@@ -76,6 +77,16 @@ class KeypointsOnDevice:
             strides: network pixels from an anchor to the next, for each level.
             anchor_indices, counts: int32 [N, max_detections] and [N], of the detection.
         """
+        for level, head in enumerate(heads):
+            if head.shape[0] != self._image_count:
+                raise InvalidArgumentError(
+                    f"heads[{level}] has shape {list(head.shape)}; the memory is for {self._image_count} images"
+                )
+        if anchor_indices.shape != self.results.on_device["points"].shape[:2]:
+            raise InvalidArgumentError(
+                f"anchor_indices has shape {list(anchor_indices.shape)}; the memory is for "
+                f"{list(self.results.on_device['points'].shape[:2])}"
+            )
         _native.keypoints_from_heads_on_device(
             self._device.native,
             [head.view() for head in heads],

@@ -196,6 +196,8 @@ class Work:
         """A new array for what the op writes."""
         array = self.device.empty(shape, dtype, purpose=purpose)
         array.written_on(self.stream)
+        # Dropped before the kernel has come to it, it is kept until then.
+        self._kept.append(array)
         return array
 
     def wait(self) -> None:
@@ -210,7 +212,7 @@ class Work:
         for part in sizes:
             begins.append(size)
             size += -(-part // _ALIGNMENT) * _ALIGNMENT
-        address = self._workspace.on_device(self.device, size)
+        address = self._workspace.on_device(self.device, size, self.stream)
         return [address + begin for begin in begins]
 
     def pinned_workspace(self, size: int) -> NDArray[np.uint8]:
@@ -240,9 +242,11 @@ class _Workspace:
         self._memory: DeviceMemory | None = None
         self._pinned: NDArray[np.uint8] | None = None
 
-    def on_device(self, device: Device, size: int) -> int:
+    def on_device(self, device: Device, size: int, stream: Stream) -> int:
         if self._memory is None or self._memory.size < size:
-            self._memory = None  # before there is more: that waits for what works in it
+            if self._memory is not None:
+                # What works in it may be on its way.
+                device.in_flight.keep([self._memory], stream.handle)
             self._memory = DeviceMemory(device, max(size * 3 // 2, 1 << 16), "workspace of ops")
         return self._memory.address
 

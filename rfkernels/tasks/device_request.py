@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from rfkernels.device import Device, DeviceArray, Graph, Stream
-from rfkernels.device_blocks import ParameterBlock
+from rfkernels.device_blocks import ParameterBlock, ParameterBlockFullError
 from rfkernels.engines.engine import DeviceEngine, DeviceSession
 from rfkernels.images import Image
 from rfkernels.ops import Placement
@@ -47,10 +47,12 @@ class Room(NamedTuple):
     Attributes:
         descriptors: for what describes the images.
         results: for what is found.
+        parameters: for what else the kernels are told.
     """
 
     descriptors: int = 0
     results: int = 0
+    parameters: int = 0
 
 
 class Finish(Protocol[SettingsT_contra, FoundT]):
@@ -98,7 +100,7 @@ class DeviceRequest(Generic[SettingsT, FoundT]):
         self.batch = batch
         self.stream = device.stream()
         self._session = engine.create_session(batch)
-        self._parameters = ParameterBlock(device, _PARAMETER_BYTES + room.descriptors)
+        self._parameters = ParameterBlock(device, _PARAMETER_BYTES + room.descriptors + room.parameters)
         (canvas,) = self._session.inputs.values()
         self._drawing = PreprocessOnDevice(
             canvas, self._parameters, interpolation=preparation.interpolation, descriptor_bytes=room.descriptors
@@ -185,6 +187,8 @@ class DeviceRequests(Generic[SettingsT, FoundT]):
                 room = room._replace(descriptors=error.needed * 3 // 2)
             except MoreRoomError as error:
                 room = room._replace(results=error.needed * 3 // 2)
+            except ParameterBlockFullError as error:
+                room = room._replace(parameters=room.parameters + (error.needed - error.capacity) * 3 // 2)
 
     @contextmanager
     def _lent(

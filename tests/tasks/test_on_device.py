@@ -163,6 +163,14 @@ def test_a_batch_of_different_images(task, model_paths, tmp_path):
     check_nothing_was_found()
 
 
+def test_masks_of_more_images_than_the_usual_memory_is_told_of(model_paths, tmp_path):
+    on_cpu, emulated = both(built_for_any_batch(model_paths["segment"], tmp_path))
+    pictures = [noise(61, 97, seed) for seed in range(13)]
+    for expected, actual in zip(on_cpu.infer(pictures), emulated.infer(pictures), strict=True):
+        assert without_ids(actual) == without_ids(expected)
+    check_nothing_was_found()
+
+
 def test_images_of_either_order_of_channels_in_a_batch(model_paths, tmp_path):
     on_cpu, emulated = both(built_for_any_batch(model_paths["detect"], tmp_path))
     pixels = noise(61, 97)

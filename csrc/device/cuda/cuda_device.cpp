@@ -159,7 +159,7 @@ class CudaDevice final : public Device {
         return on_device([&]() -> Status {
             const cudaMemcpyKind kind = direction == CopyDirection::kToDevice ? cudaMemcpyHostToDevice
                                         : direction == CopyDirection::kToHost ? cudaMemcpyDeviceToHost
-                                                                              : cudaMemcpyDeviceToDevice;
+                                                                              : cudaMemcpyDefault;
             cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
             Status status = checked(cudaStreamIsCapturing(of(stream), &capture), "cudaStreamIsCapturing");
             if (!status.ok()) return status;
@@ -212,7 +212,7 @@ class CudaDevice final : public Device {
     Status wait_event(Event event, Stream stream) override {
         return on_device([&] {
             const auto wait = [&] { return cudaStreamWaitEvent(of(stream), static_cast<cudaEvent_t>(event), 0); };
-            return checked(streams_.joining(wait), "cudaStreamWaitEvent");
+            return checked(streams_.joining(of(stream), wait), "cudaStreamWaitEvent");
         });
     }
     Status synchronize_event(Event event) override {

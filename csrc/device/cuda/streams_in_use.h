@@ -37,9 +37,16 @@ class StreamsInUse {
 
     /// Runs `join()`, by which a stream may come to belong to a capture.
     template <typename Join>
-    cudaError_t joining(const Join& join) {
+    cudaError_t joining(cudaStream_t stream, const Join& join) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        return join();
+        // What is on it now is no part of the capture, and cannot be asked for once it belongs to one.
+        Mark mark = mark_of(stream);
+        const cudaError_t error = join();
+        cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+        if (mark && cudaStreamIsCapturing(stream, &capture) == cudaSuccess && capture != cudaStreamCaptureStatusNone) {
+            left_behind_.push_back(std::move(mark));
+        }
+        return error;
     }
 
     /// Waits for what is on the streams now. What fails there is told by whoever waits for the stream itself.

@@ -41,6 +41,7 @@ __device__ __forceinline__ Descriptors read_descriptors(const DetectionLaunch& l
 /// Whether an anchor's best class is sure enough; its score.
 __device__ __forceinline__ bool passes(const Descriptors& descriptors, bool is_decoded, float greatest, int class_id,
                                        float* score) {
+    if (!descriptors.fit) return false;
     if (!(greatest > (is_decoded ? descriptors.header->score_gate : descriptors.header->logit_gate))) return false;
     *score = is_decoded ? greatest : sigmoid(greatest);
     if (!(*score > descriptors.thresholds[class_id])) return false;

@@ -247,7 +247,9 @@ Status nms_on_device(Device& device, const float* boxes, const float* scores, co
             status = check_pointer("boxes", boxes, 16);
             if (status.ok()) status = check_pointer("scores", scores, 4);
             if (status.ok()) status = check_pointer("scratch", scratch, 16);
+            if (status.ok() && class_ids != nullptr) status = check_pointer("class_ids", class_ids, 4);
         }
+        if (status.ok() && device_count != nullptr) status = check_pointer("device_count", device_count, 4);
         if (status.ok() && params.max_detections > 0) status = check_pointer("results.indices", results.indices, 4);
         if (status.ok()) status = check_pointer("results.count", results.count, 4);
         if (status.ok()) status = check_pointer("results.flags", results.flags, 4);

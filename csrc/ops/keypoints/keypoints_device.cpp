@@ -8,8 +8,8 @@
 #include "device/guarded.h"
 #include "device/image_targets.h"
 #include "device/launch_on.h"
-#include "ops/keypoints/checks.h"
 #include "device/memory_extent.h"
+#include "ops/keypoints/checks.h"
 
 namespace rfkernels {
 namespace {
@@ -28,6 +28,13 @@ Status check_descriptors(const void* descriptors) {
                                     "; give memory of keypoint_descriptor_bytes, 16-byte aligned");
 }
 
+/// Of 4 bytes each.
+Status check_words(const char* name, const void* words) {
+    if (words == nullptr) return Status::invalid_argument(std::string(name) + " is a null pointer");
+    if (reinterpret_cast<std::uintptr_t>(words) % 4 == 0) return Status();
+    return Status::invalid_argument(std::string(name) + " is not on a multiple of 4 bytes");
+}
+
 Status check_chosen(const DeviceChosenAnchors& chosen, const float* points, std::int64_t point_count) {
     const std::int64_t most = kMostPoints / point_count;
     if (chosen.capacity < 0 || chosen.capacity > most) {
@@ -35,10 +42,10 @@ Status check_chosen(const DeviceChosenAnchors& chosen, const float* points, std:
                                         std::to_string(most));
     }
     if (chosen.capacity == 0) return Status();
-    if (chosen.anchor_indices == nullptr) return Status::invalid_argument("anchor_indices is a null pointer");
-    if (chosen.counts == nullptr) return Status::invalid_argument("counts is a null pointer");
-    if (points == nullptr) return Status::invalid_argument("points is a null pointer");
-    return Status();
+    Status status = check_words("anchor_indices", chosen.anchor_indices);
+    if (status.ok()) status = check_words("counts", chosen.counts);
+    if (status.ok()) status = check_words("points", points);
+    return status;
 }
 
 /// All blocks run at once: what one writes, another may still have to read.

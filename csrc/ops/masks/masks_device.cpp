@@ -4,9 +4,9 @@
 
 #include "device/guarded.h"
 #include "device/launch_on.h"
+#include "device/memory_extent.h"
 #include "device/planes.h"
 #include "device_masks.h"
-#include "device/memory_extent.h"
 
 namespace rfkernels {
 namespace {
@@ -132,6 +132,9 @@ Status read_coefficients(const MaskDeviceLayout& layout, const DeviceMaskSources
         return Status::invalid_argument(
             "anchor_indices is a null pointer; give those of the detections, or "
             "coefficient_rows in place of levels");
+    }
+    if (reinterpret_cast<std::uintptr_t>(sources.anchor_indices) % 4 != 0) {
+        return Status::invalid_argument("anchor_indices is not on a multiple of 4 bytes");
     }
     coefficients->anchor_indices = sources.anchor_indices;
     coefficients->level_count = static_cast<std::int32_t>(sources.coefficient_level_count);
