@@ -110,7 +110,7 @@ PYTHON_OF_CMAKE = -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python "-Dpybind11_D
 nvcc: $(VENV)/package $(NATIVE_SOURCES) $(TEST_SOURCES)
 	@mkdir -p build
 	@$(VENV)/bin/cmake -S . -B build/nvcc -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
-	    $(PYTHON_OF_CMAKE) -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=ON -DRFKERNELS_VARIANTS=OFF > build/nvcc.log 2>&1 || { cat build/nvcc.log; exit 1; }
+	    -DRFKERNELS_PYTHON=ON $(PYTHON_OF_CMAKE) -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=ON -DRFKERNELS_VARIANTS=OFF > build/nvcc.log 2>&1 || { cat build/nvcc.log; exit 1; }
 	@$(VENV)/bin/cmake --build build/nvcc --target rfkernels_cuda test_cuda_device _native > build/nvcc-build.log || { cat build/nvcc-build.log; exit 1; }
 	@build/nvcc/test_cuda_device
 	@$(VENV)/bin/python tests/csrc/check_cuda_module.py build/nvcc
