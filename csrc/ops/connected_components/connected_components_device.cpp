@@ -8,9 +8,9 @@
 
 #include "device/guarded.h"
 #include "device/launch_on.h"
+#include "device/memory_extent.h"
 #include "ops/connected_components/checks.h"
 #include "ops/connected_components/component_arithmetic.h"
-#include "device/memory_extent.h"
 
 namespace rfkernels {
 namespace {

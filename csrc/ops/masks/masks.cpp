@@ -6,9 +6,9 @@
 
 #include "contours.h"
 #include "device/guarded.h"
+#include "device/memory_extent.h"
 #include "device/planes.h"
 #include "mask_window.h"
-#include "device/memory_extent.h"
 #include "rfkernels/instruction_set.h"
 #include "run_lengths.h"
 
