@@ -211,9 +211,7 @@ def test_heads_that_the_memory_was_not_made_for(device, stream, images, side):
     else:
         head = device.empty((1, 6, side, side), "float32")
         more = device.empty((1, 6), "int32")
-        with pytest.raises(
-            InvalidArgumentError, match=r"anchor_indices has shape .*; the memory is for \[1, 5\]"
-        ):
+        with pytest.raises(InvalidArgumentError, match=r"anchor_indices has shape .*; the memory is for \[1, 5\]"):
             keypoints.enqueue([head], [8], more, detection.results.on_device["counts"], stream)
 
 
