@@ -112,10 +112,12 @@ nvcc: $(VENV)/package $(NATIVE_SOURCES) $(TEST_SOURCES)
 	@$(VENV)/bin/cmake -S . -B build/nvcc -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
 	    -DRFKERNELS_PYTHON=ON $(PYTHON_OF_CMAKE) -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=ON -DRFKERNELS_VARIANTS=OFF > build/nvcc.log 2>&1 || { cat build/nvcc.log; exit 1; }
 	@$(VENV)/bin/cmake --build build/nvcc --target rfkernels_cuda test_cuda_device _native > build/nvcc-build.log || { cat build/nvcc-build.log; exit 1; }
+	@# What is not compiled again was told of before.
+	@cat build/nvcc-build.log >> build/nvcc/ptxas.log
 	@build/nvcc/test_cuda_device
 	@$(VENV)/bin/python tests/csrc/check_cuda_module.py build/nvcc
-	@$(VENV)/bin/python benchmarks/kernel_resources.py build/nvcc-build.log
-	@$(VENV)/bin/rfkernels bench kernels --ptxas build/nvcc-build.log
+	@$(VENV)/bin/python benchmarks/kernel_resources.py build/nvcc/ptxas.log
+	@$(VENV)/bin/rfkernels bench kernels --ptxas build/nvcc/ptxas.log
 
 test-python: $(VENV)/test-tools
 	$(VENV)/bin/pytest --ignore=tests/parity --ignore=tests/fuzz

@@ -57,7 +57,8 @@ run_emulated() {
 run_all() {
     echo "rfkernels GPU report"
     environment=.venv
-    if [ -e .venv-parity/package ]; then environment=.venv-parity; fi
+    # One that was made before there was this benchmark has it not.
+    if .venv-parity/bin/rfkernels bench --help 2> /dev/null | grep -q gpu; then environment=.venv-parity; fi
     if command -v nvidia-smi > /dev/null && nvidia-smi > /dev/null 2>&1; then
         section "GPU" nvidia-smi
         run_on_gpu

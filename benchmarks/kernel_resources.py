@@ -112,19 +112,22 @@ def occupancies(resources: Sequence[Resources], launches: Iterable[Launched]) ->
 
 
 def read_resources(log: str) -> list[Resources]:
-    """What ptxas wrote with -v, in the order in which it did."""
-    found: list[Resources] = []
+    """What ptxas wrote with -v, in the order in which it did; of what was compiled again, the last."""
+    found: dict[tuple[str, int], Resources] = {}
+    mangled = ""
     name, architecture, stack, spilled = "", 0, 0, 0
     for line in log.splitlines():
         if match := _COMPILING.search(line):
-            name, architecture = _plain_name(match["name"]), int(match["architecture"])
+            mangled, architecture = match["name"], int(match["architecture"])
+            name = _plain_name(mangled)
         elif match := _STACK.search(line):
             stack, spilled = int(match["stack"]), int(match["stores"]) + int(match["loads"])
         elif (match := _USED.search(line)) and name:
             shared = int(match["shared"] or 0)
-            found.append(Resources(name, architecture, int(match["registers"]), shared, stack, spilled))
+            resources = Resources(name, architecture, int(match["registers"]), shared, stack, spilled)
+            found[mangled, architecture] = resources
             name = ""
-    return found
+    return list(found.values())
 
 
 def format_table(resources: list[Resources]) -> str:

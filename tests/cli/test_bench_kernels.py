@@ -121,6 +121,9 @@ def test_occupancy_is_that_of_the_variant_that_takes_most():
 
 def test_ptxas_is_read():
     assert read_resources(PTXAS_LOG) == [Resources("nms", 90, 128, 25120, 0, 0)]
+    # Compiled again, the last counts.
+    again = PTXAS_LOG + PTXAS_LOG.replace("128", "96")
+    assert read_resources(again) == [Resources("nms", 90, 96, 25120, 0, 0)]
 
 
 @pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("nothing\n", "says nothing of kernels")])
