@@ -2,13 +2,12 @@
 // pictures that they stand for, under every schedule, alone and beside packed images; nothing wrong found, no more
 // moved than must be.
 
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "device_bench.h"
 #include "nv12_pictures.h"
+#include "preprocess_bench.h"
 #include "rfkernels/preprocess.h"
 #include "schedules.h"
 
@@ -35,44 +34,6 @@ struct Case {
     std::vector<Picture> pictures;
 };
 
-/// Rows of a plane in memory of the device, or of the host where it is pinned; what lies between rows is nobody's.
-class LentPlane {
-  public:
-    LentPlane(Device& device, const std::uint8_t* rows, std::int64_t row_count, std::int64_t row_bytes,
-              std::int64_t pitch, std::int64_t misalignment, bool is_pinned, Stream stream)
-        : device_(device) {
-        const std::size_t bytes = static_cast<std::size_t>((row_count - 1) * pitch + row_bytes + misalignment);
-        if (is_pinned) {
-            CHECK(device.allocate_pinned(bytes, "plane", &pinned_).ok());
-            data_ = static_cast<std::uint8_t*>(pinned_) + misalignment;
-        } else {
-            lent_ = std::make_unique<OnDevice>(device, bytes, "plane");
-            data_ = lent_->get<std::uint8_t>() + misalignment;
-        }
-        for (std::int64_t row = 0; row < row_count; ++row) {
-            const std::size_t count = static_cast<std::size_t>(row_bytes);
-            if (is_pinned) {
-                std::memcpy(data_ + row * pitch, rows + row * pitch, count);
-            } else {
-                CHECK(
-                    device.copy(data_ + row * pitch, rows + row * pitch, count, CopyDirection::kToDevice, stream).ok());
-            }
-        }
-    }
-    ~LentPlane() {
-        if (pinned_ != nullptr) CHECK(device_.release_pinned(pinned_).ok());
-    }
-    LentPlane(const LentPlane&) = delete;
-    LentPlane& operator=(const LentPlane&) = delete;
-    const std::uint8_t* data() const { return data_; }
-
-  private:
-    Device& device_;
-    std::unique_ptr<OnDevice> lent_;
-    void* pinned_ = nullptr;
-    std::uint8_t* data_ = nullptr;
-};
-
 Placement place(const Case& tested, const Case::Picture& picture) {
     Placement placement;
     const bool is_whole = picture.crop.width == 0;
@@ -82,32 +43,25 @@ Placement place(const Case& tested, const Case::Picture& picture) {
     return placement;
 }
 
-struct Outcome {
-    std::vector<unsigned char> expected;
-    std::vector<unsigned char> actual;
-};
-
 Outcome draw_on_both(Device& device, const Case& tested) {
     std::mt19937 random(7);
     Stream stream = nullptr;
     CHECK(device.create_stream(&stream).ok());
     std::vector<std::vector<std::uint8_t>> pixels;
     std::vector<std::unique_ptr<LentPlane>> planes;
-    std::vector<ImageView> packed_images;
-    std::vector<ImageView> device_images;
-    std::vector<Placement> placements;
+    Drawing drawing;
     for (const Case::Picture& picture : tested.pictures) {
         const Nv12Picture noise(picture.height, picture.width, picture.luma_padding, picture.chroma_padding, random);
         pixels.push_back(noise.bgr());
-        packed_images.push_back(packed_view(pixels.back(), picture.height, picture.width));
-        placements.push_back(place(tested, picture));
+        drawing.host_images.push_back(packed_view(pixels.back(), picture.height, picture.width));
+        drawing.placements.push_back(place(tested, picture));
         if (picture.is_packed) {
-            const ImageView& packed = packed_images.back();
+            const ImageView& packed = drawing.host_images.back();
             planes.push_back(std::make_unique<LentPlane>(device, packed.data, packed.height, packed.width * 3,
                                                          packed.row_pitch, picture.luma_misalignment, picture.is_pinned,
                                                          stream));
-            device_images.push_back(packed);
-            device_images.back().data = planes.back()->data();
+            drawing.device_images.push_back(packed);
+            drawing.device_images.back().data = planes.back()->data();
             continue;
         }
         const auto lend = [&](const Plane& plane, std::int64_t misalignment) {
@@ -117,45 +71,14 @@ Outcome draw_on_both(Device& device, const Case& tested) {
         };
         const std::uint8_t* luma = lend(noise.luma, picture.luma_misalignment);
         const std::uint8_t* chroma = lend(noise.chroma, picture.chroma_misalignment);
-        device_images.push_back(
+        drawing.device_images.push_back(
             nv12_view(luma, picture.height, picture.width, noise.luma.pitch, chroma, noise.chroma.pitch));
     }
-    const std::int64_t count = static_cast<std::int64_t>(tested.pictures.size());
-    PreprocessParams params;
-    params.interpolation = tested.interpolation;
-    params.swap_channels = tested.canvas.width % 2 == 0;
-    if (tested.dtype == DataType::kUint8) params.normalization = Normalization::kNone;
-
-    const std::int64_t element = tested.dtype == DataType::kUint8 ? 1 : tested.dtype == DataType::kFloat32 ? 4 : 2;
-    const std::int64_t row = tested.canvas.width * element;
-    const std::int64_t plane = row * tested.canvas.height;
-    TensorView destination;
-    destination.dtype = tested.dtype;
-    destination.rank = 4;
-    destination.shape = {count, 3, tested.canvas.height, tested.canvas.width};
-    destination.strides = {3 * plane, plane, row, element};
-
-    Outcome outcome;
-    outcome.expected.assign(static_cast<std::size_t>(3 * plane * count), 0x5A);
-    destination.data = outcome.expected.data();
-    CHECK(preprocess(packed_images.data(), placements.data(), count, params, destination, nullptr).ok());
-
-    OnDevice canvas(device, outcome.expected.size(), "canvas");
-    canvas.fill(0x5A, stream);
-    destination.data = canvas.get();
-    const std::size_t descriptor_bytes =
-        preprocess_descriptor_bytes(placements.data(), count, params.interpolation, tested.canvas);
-    std::vector<max_align_t> descriptors(descriptor_bytes / sizeof(max_align_t) + 1);
-    CHECK(describe_preprocess(device_images.data(), placements.data(), count, params, destination, descriptors.data(),
-                              descriptor_bytes)
-              .ok());
-    OnDevice described(device, descriptor_bytes, "descriptors");
-    described.upload(descriptors.data(), descriptor_bytes, stream);
-    const Status status =
-        preprocess_on_device(device, described.get(), count, params.interpolation, destination, stream);
-    if (!status.ok()) std::fprintf(stderr, "%s\n", status.message());
-    CHECK(status.ok());
-    outcome.actual = canvas.download<unsigned char>(stream);
+    drawing.params.interpolation = tested.interpolation;
+    drawing.params.swap_channels = tested.canvas.width % 2 == 0;
+    if (tested.dtype == DataType::kUint8) drawing.params.normalization = Normalization::kNone;
+    const auto count = static_cast<std::int64_t>(tested.pictures.size());
+    const Outcome outcome = draw_on_both(device, stream, drawing, canvas_view(count, tested.canvas, tested.dtype));
     CHECK(device.destroy_stream(stream).ok());
     return outcome;
 }
@@ -166,14 +89,7 @@ void check_case(const std::string& name, const Case& tested, const Schedule& sch
     const Outcome outcome = draw_on_both(*device, tested);
     const std::string what = name + ", " + schedule.name;
     check_no_findings(what.c_str());
-    std::size_t differing = 0;
-    for (std::size_t i = 0; i < outcome.expected.size(); ++i) {
-        if (outcome.expected[i] != outcome.actual[i] && differing++ == 0) {
-            std::fprintf(stderr, "%s: byte %zu is %d, not %d\n", what.c_str(), i, outcome.actual[i],
-                         outcome.expected[i]);
-        }
-    }
-    CHECK(differing == 0);
+    check_same(what, outcome);
 }
 
 void test_awkward_sizes() {

@@ -1,13 +1,12 @@
 // The CUDA kernel of preprocess, run on the emulated device: the same bytes as the CPU op, under every schedule,
 // nothing wrong found, no more moved than must be.
 
-#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "device_bench.h"
+#include "preprocess_bench.h"
 #include "rfkernels/preprocess.h"
 #include "schedules.h"
 
@@ -32,10 +31,6 @@ struct Case {
     };
     std::vector<Picture> pictures;
 };
-
-std::int64_t size_of(DataType dtype) {
-    return dtype == DataType::kUint8 ? 1 : dtype == DataType::kFloat32 ? 4 : 2;
-}
 
 Placement place(const Case& tested, const Case::Picture& picture) {
     Placement placement;
@@ -64,19 +59,6 @@ Placement place(const Case& tested, const Case::Picture& picture) {
     return placement;
 }
 
-TensorView canvas_view(const Case& tested, void* data) {
-    const std::int64_t element = size_of(tested.dtype);
-    const std::int64_t row = (tested.canvas.width + tested.row_padding) * element;
-    const std::int64_t plane = row * tested.canvas.height;
-    TensorView view;
-    view.data = data;
-    view.dtype = tested.dtype;
-    view.rank = 4;
-    view.shape = {static_cast<std::int64_t>(tested.pictures.size()), 3, tested.canvas.height, tested.canvas.width};
-    view.strides = {3 * plane, plane, row, element};
-    return view;
-}
-
 PreprocessParams params_of(const Case& tested) {
     PreprocessParams params;
     params.interpolation = tested.interpolation;
@@ -92,80 +74,31 @@ PreprocessParams params_of(const Case& tested) {
     return params;
 }
 
-struct Outcome {
-    std::vector<unsigned char> expected;
-    std::vector<unsigned char> actual;
-};
-
 Outcome draw_on_both(Device& device, const Case& tested) {
     std::mt19937 random(7);
     Stream stream = nullptr;
     CHECK(device.create_stream(&stream).ok());
     std::vector<std::vector<std::uint8_t>> pixels;
-    std::vector<std::unique_ptr<OnDevice>> lent;
-    std::vector<void*> pinned;
-    std::vector<ImageView> host_images;
-    std::vector<ImageView> device_images;
-    std::vector<Placement> placements;
+    std::vector<std::unique_ptr<LentPlane>> planes;
+    Drawing drawing;
+    drawing.params = params_of(tested);
     for (const Case::Picture& picture : tested.pictures) {
-        const std::int64_t pitch = picture.width * picture.channels + picture.padding;
-        const std::size_t bytes =
-            static_cast<std::size_t>((picture.height - 1) * pitch + picture.width * picture.channels);
-        std::vector<std::uint8_t> image(bytes);
+        const std::int64_t row_bytes = picture.width * picture.channels;
+        const std::int64_t pitch = row_bytes + picture.padding;
+        std::vector<std::uint8_t> image(static_cast<std::size_t>((picture.height - 1) * pitch + row_bytes));
         for (std::uint8_t& byte : image) byte = static_cast<std::uint8_t>(random());
         pixels.push_back(std::move(image));
-        const std::size_t offset = static_cast<std::size_t>(tested.misalignment);
-        std::uint8_t* memory = nullptr;
-        if (tested.is_pinned) {
-            void* allocated = nullptr;
-            CHECK(device.allocate_pinned(bytes + offset, "image", &allocated).ok());
-            pinned.push_back(allocated);
-            memory = static_cast<std::uint8_t*>(allocated) + offset;
-            std::memcpy(memory, pixels.back().data(), bytes);
-        } else {
-            lent.push_back(std::make_unique<OnDevice>(device, bytes + offset, "image"));
-            memory = lent.back()->get<std::uint8_t>() + offset;
-            // Row by row: what lies between rows is nobody's to read.
-            for (std::int64_t row = 0; row < picture.height; ++row) {
-                CHECK(device
-                          .copy(memory + row * pitch, pixels.back().data() + row * pitch,
-                                static_cast<std::size_t>(picture.width * picture.channels), CopyDirection::kToDevice,
-                                stream)
-                          .ok());
-            }
-        }
-        host_images.push_back(ImageView{pixels.back().data(), picture.height, picture.width, picture.channels, pitch});
-        device_images.push_back(ImageView{memory, picture.height, picture.width, picture.channels, pitch});
-        placements.push_back(place(tested, picture));
+        drawing.host_images.push_back(
+            ImageView{pixels.back().data(), picture.height, picture.width, picture.channels, pitch});
+        planes.push_back(std::make_unique<LentPlane>(device, pixels.back().data(), picture.height, row_bytes, pitch,
+                                                     tested.misalignment, tested.is_pinned, stream));
+        drawing.device_images.push_back(drawing.host_images.back());
+        drawing.device_images.back().data = planes.back()->data();
+        drawing.placements.push_back(place(tested, picture));
     }
-    const std::int64_t count = static_cast<std::int64_t>(tested.pictures.size());
-    const PreprocessParams params = params_of(tested);
-    const TensorView sizes = canvas_view(tested, &random);
-    const std::size_t canvas_bytes = static_cast<std::size_t>(sizes.strides[0] * count);
-
-    Outcome outcome;
-    outcome.expected.assign(canvas_bytes, 0x5A);
-    CHECK(preprocess(host_images.data(), placements.data(), count, params, canvas_view(tested, outcome.expected.data()),
-                     nullptr)
-              .ok());
-
-    OnDevice canvas(device, canvas_bytes, "canvas");
-    canvas.fill(0x5A, stream);
-    const TensorView destination = canvas_view(tested, canvas.get());
-    const std::size_t descriptor_bytes =
-        preprocess_descriptor_bytes(placements.data(), count, params.interpolation, tested.canvas);
-    std::vector<max_align_t> descriptors(descriptor_bytes / sizeof(max_align_t) + 1);
-    CHECK(describe_preprocess(device_images.data(), placements.data(), count, params, destination, descriptors.data(),
-                              descriptor_bytes)
-              .ok());
-    OnDevice described(device, descriptor_bytes, "descriptors");
-    described.upload(descriptors.data(), descriptor_bytes, stream);
-    const Status status =
-        preprocess_on_device(device, described.get(), count, params.interpolation, destination, stream);
-    if (!status.ok()) std::fprintf(stderr, "%s\n", status.message());
-    CHECK(status.ok());
-    outcome.actual = canvas.download<unsigned char>(stream);
-    for (void* memory : pinned) CHECK(device.release_pinned(memory).ok());
+    const auto count = static_cast<std::int64_t>(tested.pictures.size());
+    const TensorView canvas = canvas_view(count, tested.canvas, tested.dtype, tested.row_padding);
+    const Outcome outcome = draw_on_both(device, stream, drawing, canvas);
     CHECK(device.destroy_stream(stream).ok());
     return outcome;
 }
@@ -176,14 +109,7 @@ void check_case(const std::string& name, const Case& tested, const Schedule& sch
     const Outcome outcome = draw_on_both(*device, tested);
     const std::string what = name + ", " + schedule.name;
     check_no_findings(what.c_str());
-    std::size_t differing = 0;
-    for (std::size_t i = 0; i < outcome.expected.size(); ++i) {
-        if (outcome.expected[i] != outcome.actual[i] && differing++ == 0) {
-            std::fprintf(stderr, "%s: byte %zu is %d, not %d\n", what.c_str(), i, outcome.actual[i],
-                         outcome.expected[i]);
-        }
-    }
-    CHECK(differing == 0);
+    check_same(what, outcome);
 }
 
 void test_awkward_sizes() {
