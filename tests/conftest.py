@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rfkernels import _native
+from rfkernels.device import Device, Stream, open_device
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -79,3 +80,15 @@ def _small_model(factory: pytest.TempPathFactory, task: str, **options: Any) -> 
     weights = factory.mktemp(task) / "small.safetensors"
     write_small_network(weights, task, **options)
     return build(weights, weights.with_suffix(".onnx")).output_path
+
+
+@pytest.fixture
+def device() -> Device:
+    """The emulated device."""
+    return open_device("emulated")
+
+
+@pytest.fixture
+def stream(device) -> Stream:
+    """A stream of the device."""
+    return device.stream()

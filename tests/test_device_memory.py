@@ -16,16 +16,6 @@ from rfkernels.ops.keypoints_on_device import KeypointsOnDevice
 pytestmark = pytest.mark.emulated
 
 
-@pytest.fixture
-def device():
-    return open_device("emulated")
-
-
-@pytest.fixture
-def stream(device):
-    return device.stream()
-
-
 def test_there_is_one_object_for_each_device(device):
     assert open_device("emulated:0") is device
     with pytest.raises(InvalidArgumentError, match="device is 5"):

@@ -14,7 +14,7 @@ import pytest
 import tensorrt_stand_in
 from tensorrt_stand_in import StandIn, make_plan, tensor
 
-from rfkernels.device import Device, Stream, open_device
+from rfkernels.device import Device, Stream
 from rfkernels.engines import DeviceEngine, DeviceSession, TensorRTEngine, TensorRTOptions
 from rfkernels.errors import EngineError, InvalidArgumentError, UnavailableError
 from rfkernels.reference.bfloat16 import from_bfloat16, to_bfloat16
@@ -22,11 +22,6 @@ from rfkernels.reference.bfloat16 import from_bfloat16, to_bfloat16
 pytestmark = pytest.mark.emulated
 
 TWO_PROFILES = [{"x": [(1, 3, 4, 5)] * 3}, {"x": [(1, 3, 4, 5), (8, 3, 4, 5), (16, 3, 4, 5)]}]
-
-
-@pytest.fixture
-def device() -> Device:
-    return open_device("emulated")
 
 
 @pytest.fixture

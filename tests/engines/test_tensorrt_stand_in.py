@@ -8,16 +8,11 @@ from typing import Any
 import pytest
 from tensorrt_stand_in import RuleViolationError, StandIn, make_plan
 
-from rfkernels.device import Device, DeviceArray, open_device
+from rfkernels.device import Device, DeviceArray
 
 pytestmark = pytest.mark.emulated
 
 SHAPE = (2, 3, 4, 5)
-
-
-@pytest.fixture
-def device() -> Device:
-    return open_device("emulated")
 
 
 @pytest.fixture

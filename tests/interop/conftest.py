@@ -9,17 +9,7 @@ import pytest
 from foreign_arrays import pretended_gpu
 
 from rfkernels import _native
-from rfkernels.device import Device, Stream, open_device
-
-
-@pytest.fixture
-def device() -> Device:
-    return open_device("emulated")
-
-
-@pytest.fixture
-def stream(device) -> Stream:
-    return device.stream()
+from rfkernels.device import Device, open_device
 
 
 @pytest.fixture

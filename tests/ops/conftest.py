@@ -8,17 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from rfkernels import _native
-from rfkernels.device import Device, Stream, open_device
-
-
-@pytest.fixture
-def device() -> Device:
-    return open_device("emulated")
-
-
-@pytest.fixture
-def stream(device) -> Stream:
-    return device.stream()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from placements import draw_placement
 
 from rfkernels import ops, reference
 from rfkernels.reference import preprocess as definition
@@ -186,24 +187,8 @@ def test_any_placement_of_any_view(instruction_set, data):
     seed, slack = data.draw(st.integers(0, 1000)), data.draw(st.integers(0, 9))
     wide = random_image(np.random.default_rng(seed), height, width + slack, channels)
     image = wide[:, slack // 2 : slack // 2 + width]
-    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    crop = {
-        "x": x,
-        "y": y,
-        "width": data.draw(st.integers(1, width - x)),
-        "height": data.draw(st.integers(1, height - y)),
-    }
-    rest = {
-        "resized_width": data.draw(st.integers(1, 90)),
-        "resized_height": data.draw(st.integers(1, 90)),
-        "left": data.draw(st.integers(-100, 100)),
-        "top": data.draw(st.integers(-100, 100)),
-        "scale_x": 1.0,
-        "scale_y": 1.0,
-    }
+    native, plain = draw_placement(data, height, width)
     size = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
-    native = ops.Placement(crop=ops.Rectangle(**crop), **rest)
-    plain = definition.Placement(crop=definition.Rectangle(**crop), **rest)
     arguments = {"size": size, "dtype": "uint8", "interpolation": "antialiased"}
     np.testing.assert_array_equal(
         ops.preprocess([image], [native], **arguments), definition.preprocess([image], [plain], **arguments)

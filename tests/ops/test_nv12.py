@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from placements import draw_placement
 
 from rfkernels import ops
 from rfkernels.device import Device, open_device
@@ -83,28 +84,12 @@ def test_any_placement_of_any_planes(instruction_set, data):
     luma = rng.integers(0, 256, (height, width + slack), dtype=np.uint8)[:, slack // 2 :][:, :width]
     chroma = rng.integers(0, 256, (height // 2, width + 3 * slack), dtype=np.uint8)[:, slack:][:, :width]
     image = ops.NV12(luma, chroma.reshape(height // 2, width // 2, 2))
-    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    crop = {
-        "x": x,
-        "y": y,
-        "width": data.draw(st.integers(1, width - x)),
-        "height": data.draw(st.integers(1, height - y)),
-    }
-    rest = {
-        "resized_width": data.draw(st.integers(1, 90)),
-        "resized_height": data.draw(st.integers(1, 90)),
-        "left": data.draw(st.integers(-100, 60)),
-        "top": data.draw(st.integers(-100, 60)),
-        "scale_x": 1.0,
-        "scale_y": 1.0,
-    }
+    native, plain = draw_placement(data, height, width)
     arguments = {
         "size": (data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))),
         "dtype": "uint8",
         "interpolation": data.draw(st.sampled_from(["bilinear", "antialiased"])),
     }
-    native = ops.Placement(crop=ops.Rectangle(**crop), **rest)
-    plain = definition.Placement(crop=definition.Rectangle(**crop), **rest)
     np.testing.assert_array_equal(
         ops.preprocess([image], [native], **arguments), definition.preprocess([image], [plain], **arguments)
     )

@@ -11,7 +11,6 @@ import pytest
 import tensorrt_rtx
 import tensorrt_signatures
 
-from rfkernels.device import Device, open_device
 from rfkernels.engines import TensorRTEngine
 from rfkernels.engines.tensorrt_runtime import import_runtime, log_of, read_plan, runtime_name_of
 from rfkernels.errors import EngineError, RfkernelsError
@@ -33,11 +32,6 @@ for load in (lambda: open_device("cuda"), lambda: TensorRTEngine(sys.argv[1], op
     except RfkernelsError as error:
         print(type(error).__name__, error)
 """
-
-
-@pytest.fixture
-def device() -> Device:
-    return open_device("emulated")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from test_on_device import TASKS, both, built_for_any_batch, noise, without_ids
 
 import rfkernels
 from rfkernels import _native
-from rfkernels.device import Graph, Stream, open_device
+from rfkernels.device import Graph
 from rfkernels.errors import InputImageLoadError, InvalidArgumentError
 from rfkernels.images import Image, ImageOptions, load_image
 from rfkernels.ops.detection_on_device import DetectionOnDevice
@@ -36,16 +36,6 @@ def nothing_was_found() -> Iterator[None]:
 def model_paths(small_model_path, small_segmentation_path, small_keypoint_path, small_classification_path):
     paths = (small_model_path, small_segmentation_path, small_keypoint_path, small_classification_path)
     return dict(zip(TASKS, paths, strict=True))
-
-
-@pytest.fixture
-def device():
-    return open_device("emulated")
-
-
-@pytest.fixture
-def stream(device) -> Stream:
-    return device.stream()
 
 
 @pytest.mark.parametrize("task", TASKS)
