@@ -12,17 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from rfkernels import _native
 from rfkernels.ops.arguments import PACKED, as_int32, check_list, pairs, real_number, whole_number, whole_numbers
-from rfkernels.ops.detection import (
+from rfkernels.ops.detection import Values, as_values
+from rfkernels.ops.detection_results import Detections
+from rfkernels.ops.detection_search import (
     ClassFilterStage,
     Convention,
     PlacementLike,
-    Values,
     as_class_confidences,
     as_flags,
-    as_values,
     filters_before_suppression,
 )
-from rfkernels.ops.detection_results import Detections
 from rfkernels.ops.on_device import refuse_on_host
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypedDict, cast, overload
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,44 +12,15 @@ from rfkernels import _native
 from rfkernels.device import Device, Stream
 from rfkernels.ops import detection_of_device_arrays
 from rfkernels.ops.arguments import PACKED, as_int32, check_list, real_number, whole_number, whole_numbers
-from rfkernels.ops.detection_of_device_arrays import Search
 from rfkernels.ops.detection_results import Detections, DetectionsOnDevice, Kept, KeptOnDevice
+from rfkernels.ops.detection_search import ClassFilterStage, Convention, PlacementLike, checked_search
 from rfkernels.ops.on_device import ArrayOnDevice, place_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Convention = Literal["v2", "ultralytics"]
 # What a network gives: float32, or the bits of bfloat16.
 Values: TypeAlias = NDArray[np.float32] | NDArray[np.uint16]
-ClassFilterStage = Literal["before_suppression", "after_cut"]
-
-
-class RectangleLike(Protocol):
-    """A rectangle of pixels of an image."""
-
-    @property
-    def x(self) -> int: ...
-    @property
-    def y(self) -> int: ...
-
-
-class PlacementLike(Protocol):
-    """Where an image lies in the network's input; what `preprocess` returns is one.
-
-    source x = (network x - left) / scale_x + crop.x, and y alike.
-    """
-
-    @property
-    def left(self) -> int: ...
-    @property
-    def top(self) -> int: ...
-    @property
-    def scale_x(self) -> float: ...
-    @property
-    def scale_y(self) -> float: ...
-    @property
-    def crop(self) -> RectangleLike: ...
 
 
 class SuppressionOptions(TypedDict, total=False):
@@ -241,35 +211,28 @@ def detect_from_heads(
     """
     check_list("heads", heads, "(box, classes) pairs, one for each level")
     place = place_of([array for level in heads for array in level], device, stream)
+    search = checked_search(
+        placements,
+        image_sizes,
+        confidence=confidence,
+        class_confidences=class_confidences,
+        iou_threshold=iou_threshold,
+        class_agnostic=class_agnostic,
+        max_detections=max_detections,
+        wanted_classes=wanted_classes,
+        class_filter_stage=class_filter_stage,
+        convention=convention,
+    )
     if place is not None:
-        search = Search(
-            placements,
-            image_sizes,
-            real_number("confidence", confidence),
-            as_class_confidences(class_confidences),
-            partial(as_flags, wanted_classes),
-            filters_before_suppression(class_filter_stage, convention),
-            convention == "v2",
-            real_number("iou_threshold", iou_threshold),
-            class_agnostic,
-            whole_number("max_detections", max_detections),
-        )
         return detection_of_device_arrays.detect_from_heads(place, heads, whole_numbers("strides", strides), search)
     read = [(as_values(box), as_values(classes)) for box, classes in heads]
     class_count = read[0][1].shape[1] if read and read[0][1].ndim == 4 else 0
     results = _native.detect_from_heads(
         read,
         whole_numbers("strides", strides),
-        placements,
-        image_sizes,
-        real_number("confidence", confidence),
-        as_class_confidences(class_confidences),
-        as_flags(wanted_classes, class_count),
-        filters_before_suppression(class_filter_stage, convention),
-        convention == "v2",
-        real_number("iou_threshold", iou_threshold),
-        class_agnostic,
-        whole_number("max_detections", max_detections),
+        search.placements,
+        search.image_sizes,
+        *search.settings(class_count),
     )
     return [Detections(*result) for result in results]
 
@@ -327,65 +290,30 @@ def detect_from_decoded(
     Source: inference-models 0.39, ultralytics 8.4.
     """
     place = place_of((prediction,), device, stream)
+    search = checked_search(
+        placements,
+        image_sizes,
+        confidence=confidence,
+        class_confidences=class_confidences,
+        iou_threshold=iou_threshold,
+        class_agnostic=class_agnostic,
+        max_detections=max_detections,
+        wanted_classes=wanted_classes,
+        class_filter_stage=class_filter_stage,
+        convention=convention,
+    )
     if place is not None:
-        search = Search(
-            placements,
-            image_sizes,
-            real_number("confidence", confidence),
-            as_class_confidences(class_confidences),
-            partial(as_flags, wanted_classes),
-            filters_before_suppression(class_filter_stage, convention),
-            convention == "v2",
-            real_number("iou_threshold", iou_threshold),
-            class_agnostic,
-            whole_number("max_detections", max_detections),
-        )
         return detection_of_device_arrays.detect_from_decoded(place, prediction, search)
     read = as_values(prediction)
     class_count = max(0, read.shape[1] - 4) if read.ndim == 3 else 0
     results = _native.detect_from_decoded(
         read,
-        placements,
-        image_sizes,
-        real_number("confidence", confidence),
-        as_class_confidences(class_confidences),
-        as_flags(wanted_classes, class_count),
-        filters_before_suppression(class_filter_stage, convention),
-        convention == "v2",
-        real_number("iou_threshold", iou_threshold),
-        class_agnostic,
-        whole_number("max_detections", max_detections),
+        search.placements,
+        search.image_sizes,
+        *search.settings(class_count),
     )
     return [Detections(*result) for result in results]
 
 
 def as_values(values: Values | ArrayOnDevice) -> Values:
     return cast("Values", np.asarray(values))
-
-
-def as_class_confidences(class_confidences: ArrayLike | None) -> NDArray[np.float32] | None:
-    if class_confidences is None:
-        return None
-    thresholds = np.require(class_confidences, np.float32, PACKED)
-    if thresholds.ndim != 1:
-        raise ValueError(f"class_confidences has shape {thresholds.shape}; give [class_count]")
-    return thresholds
-
-
-def as_flags(wanted_classes: Sequence[int] | None, class_count: int) -> NDArray[np.uint8] | None:
-    if wanted_classes is None:
-        return None
-    flags = np.zeros(class_count, dtype=np.uint8)
-    for class_id in wanted_classes:
-        if not 0 <= class_id < class_count:
-            raise ValueError(f"wanted_classes has {class_id}; the network has classes 0 to {class_count - 1}")
-        flags[class_id] = 1
-    return flags
-
-
-def filters_before_suppression(stage: ClassFilterStage | None, convention: Convention) -> bool:
-    if convention not in ("v2", "ultralytics"):
-        raise ValueError(f'convention is {convention!r}; give "v2" or "ultralytics"')
-    if stage not in (None, "before_suppression", "after_cut"):
-        raise ValueError(f'class_filter_stage is {stage!r}; give "before_suppression", "after_cut" or None')
-    return stage == "before_suppression" or (stage is None and convention == "ultralytics")

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from rfkernels import _native
 from rfkernels.device import DeviceArray
 from rfkernels.device_blocks import side_by_side
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.detection_results import DetectionsOnDevice, KeptOnDevice
+from rfkernels.ops.detection_search import Search
 from rfkernels.ops.on_device import Place, Work, aligned_bytes
-
-
-class Search(NamedTuple):
-    """What is looked for, checked: the arguments of the native op, but that flags need the number of classes."""
-
-    placements: Sequence[object]
-    image_sizes: Sequence[tuple[int, int]]
-    confidence: float
-    class_confidences: NDArray[np.float32] | None
-    flags_of_wanted: Callable[[int], NDArray[np.uint8] | None]
-    filter_before_suppression: bool
-    whole_pixels: bool
-    iou_threshold: float
-    class_agnostic: bool
-    max_detections: int
 
 
 def nms(
@@ -138,14 +120,7 @@ class _Detection:
             search.placements,
             search.image_sizes,
             class_count,
-            search.confidence,
-            search.class_confidences,
-            search.flags_of_wanted(class_count),
-            search.filter_before_suppression,
-            search.whole_pixels,
-            search.iou_threshold,
-            search.class_agnostic,
-            search.max_detections,
+            *search.settings(class_count),
         )
         self.descriptors, self.scratch = work.workspace(descriptor_bytes, scratch_bytes)
         work.upload(host, self.descriptors)

@@ -11,16 +11,8 @@ from rfkernels import _native
 from rfkernels.device import Device, DeviceArray, DeviceMemory, Stream
 from rfkernels.device_blocks import ParameterBlock, ResultBlock
 from rfkernels.errors import InvalidArgumentError
-from rfkernels.ops.arguments import real_number, whole_number
-from rfkernels.ops.detection import (
-    ClassFilterStage,
-    Convention,
-    PlacementLike,
-    as_class_confidences,
-    as_flags,
-    filters_before_suppression,
-)
 from rfkernels.ops.detection_results import Detections, detections_of
+from rfkernels.ops.detection_search import ClassFilterStage, Convention, PlacementLike, checked_search
 
 
 class DetectionOnDevice:
@@ -97,20 +89,25 @@ class DetectionOnDevice:
         Raises:
             ValueError: see `ops.detect_from_heads`.
         """
+        search = checked_search(
+            placements,
+            image_sizes,
+            confidence=confidence,
+            class_confidences=class_confidences,
+            iou_threshold=iou_threshold,
+            class_agnostic=class_agnostic,
+            max_detections=max_detections,
+            wanted_classes=wanted_classes,
+            class_filter_stage=class_filter_stage,
+            convention=convention,
+        )
         rest = self.image_count - len(placements)
         _native.describe_detection(
             self._parameters.host,
             [*placements, *[placements[-1]] * rest],
             [*image_sizes, *[image_sizes[-1]] * rest],
             self._class_count,
-            real_number("confidence", confidence),
-            as_class_confidences(class_confidences),
-            as_flags(wanted_classes, self._class_count),
-            filters_before_suppression(class_filter_stage, convention),
-            convention == "v2",
-            real_number("iou_threshold", iou_threshold),
-            class_agnostic,
-            whole_number("max_detections", max_detections),
+            *search.settings(self._class_count),
         )
 
     def enqueue_from_heads(

@@ -14,7 +14,8 @@ from rfkernels import _native
 from rfkernels.device import Device, DeviceArray, Stream
 from rfkernels.ops import keypoints_of_device_arrays
 from rfkernels.ops.arguments import as_int32, check_list, pairs, real_number, whole_number, whole_numbers
-from rfkernels.ops.detection import Convention, PlacementLike, Values
+from rfkernels.ops.detection import Values
+from rfkernels.ops.detection_search import Convention, PlacementLike
 from rfkernels.ops.keypoints_of_device_arrays import Wanted
 from rfkernels.ops.on_device import ArrayOnDevice, place_of, refuse_on_host
 

@@ -9,7 +9,7 @@ from rfkernels.device import Device, DeviceArray, Stream
 from rfkernels.device_blocks import ParameterBlock, ResultBlock
 from rfkernels.errors import InvalidArgumentError
 from rfkernels.ops.arguments import real_number, whole_number
-from rfkernels.ops.detection import Convention, PlacementLike
+from rfkernels.ops.detection_search import Convention, PlacementLike
 
 
 class KeypointsOnDevice:
