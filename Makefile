@@ -21,8 +21,7 @@ PACKAGE_SOURCES := pyproject.toml README.md LICENSE $(NATIVE_SOURCES) \
 TEST_SOURCES := $(shell find tests/csrc -type f)
 DEMO_MODELS := $(addprefix build/demo/,$(addsuffix .onnx,yolov8n-shapes-320 yolov8n-seg-shapes-320 yolov8n-pose-shapes-320))
 
-COMMA := ,
-# Those that run kernels; the others are the same in every build.
+# Those that run kernels, as the target emulated_tests has them; the others are the same in every build.
 EMULATED_TESTS := --tests-regex "emulat|_device"
 
 .DELETE_ON_ERROR:
@@ -37,8 +36,11 @@ HAS_HEADERS := import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.jo
 PYTHON_NAME = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 # Packages made here leave nvcc out, which takes minutes; CUDA=ON puts it in. (`pip install .` takes it where it is.)
 CUDA ?= OFF
-WITH_HEADERS = export SKBUILD_CMAKE_DEFINE="RFKERNELS_CUDA=$(CUDA)"; if [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ]; then \
-    export SKBUILD_CMAKE_DEFINE="RFKERNELS_CUDA=$(CUDA);Python_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" CPATH="$(PYTHON_HEADERS)/usr/include"; fi;
+# What every environment's package is compiled in, and the tests of kernels beside it: all of the library is the same there.
+PACKAGE_BUILD := build/package
+PACKAGE_OPTIONS := RFKERNELS_CUDA=$(CUDA);RFKERNELS_TESTS=OFF
+WITH_HEADERS = export SKBUILD_BUILD_DIR="$(PACKAGE_BUILD)" SKBUILD_CMAKE_DEFINE="$(PACKAGE_OPTIONS)"; if [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ]; then \
+    export SKBUILD_CMAKE_DEFINE="$(PACKAGE_OPTIONS);Python_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" CPATH="$(PYTHON_HEADERS)/usr/include"; fi;
 
 # An environment with what builds the package. Without isolation the native build is incremental.
 define make_environment
@@ -87,20 +89,18 @@ demo: $(DEMO_MODELS)
 
 test: test-native test-python
 
-# Configures a build of the C++ tests and runs them: $(call native_tests,folder,options of CMake,options of ctest).
-define native_tests
-	@mkdir -p build
-	@$(VENV)/bin/cmake -S . -B build/$(1) -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
-	    -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=OFF $(2) > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
-	@$(VENV)/bin/cmake --build build/$(1)
-	@$(VENV)/bin/ctest --test-dir build/$(1) --output-on-failure --parallel 2 $(3)
-endef
-
 # The CPU ops under AddressSanitizer and UndefinedBehaviorSanitizer, on every instruction set of this machine; the CUDA
-# kernels likewise, then with every load and store looked at and, in the same build, as fast as they come (*_plain).
+# kernels likewise, then, where the package was compiled, with every load and store looked at and, beside them, as fast as
+# they come (*_plain).
 test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
-	$(call native_tests,sanitize,-DRFKERNELS_SANITIZE=address$(COMMA)undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1)
-	$(call native_tests,hooks,-DRFKERNELS_VARIANTS=OFF,$(EMULATED_TESTS))
+	@$(VENV)/bin/cmake -S . -B build/sanitize -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
+	    -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DRFKERNELS_SANITIZE=address,undefined -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=OFF \
+	    > build/sanitize.log 2>&1 || { cat build/sanitize.log; exit 1; }
+	@$(VENV)/bin/cmake --build build/sanitize
+	@$(VENV)/bin/ctest --test-dir build/sanitize --output-on-failure --parallel 2
+	@$(VENV)/bin/cmake -S . -B $(PACKAGE_BUILD) -DRFKERNELS_TESTS=ON > build/emulated.log 2>&1 || { cat build/emulated.log; exit 1; }
+	@$(VENV)/bin/cmake --build $(PACKAGE_BUILD) --target emulated_tests
+	@$(VENV)/bin/ctest --test-dir $(PACKAGE_BUILD) --output-on-failure --parallel 2 $(EMULATED_TESTS)
 
 # The Python module is built too.
 PYTHON_OF_CMAKE = -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python "-Dpybind11_DIR=$$($(VENV)/bin/python -m pybind11 --cmakedir)" \
@@ -119,8 +119,9 @@ nvcc: $(VENV)/package $(NATIVE_SOURCES) $(TEST_SOURCES)
 	@$(VENV)/bin/python benchmarks/kernel_resources.py build/nvcc/ptxas.log
 	@$(VENV)/bin/rfkernels bench kernels --ptxas build/nvcc/ptxas.log
 
+# A file's tests share what they make (networks, compiled engines), so each file is one process's.
 test-python: $(VENV)/test-tools
-	$(VENV)/bin/pytest --ignore=tests/parity --ignore=tests/fuzz
+	$(VENV)/bin/pytest --ignore=tests/parity --ignore=tests/fuzz --numprocesses auto --maxprocesses 8 --dist loadfile
 
 $(PARITY_VENV)/made: $(wildcard tests/parity/requirements*.txt)
 	$(call make_environment,$(PARITY_VENV))

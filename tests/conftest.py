@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from rfkernels import _native
 from rfkernels.device import Device, Stream, open_device
+from rfkernels.ops import on_device
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -92,3 +94,12 @@ def device() -> Device:
 def stream(device) -> Stream:
     """A stream of the device."""
     return device.stream()
+
+
+@pytest.fixture
+def nothing_in_flight() -> None:
+    """The emulated device without what tests before left there: what nobody has waited for, and what the default
+    stream's ops work in."""
+    open_device("emulated").in_flight.finish()
+    on_device._workspaces.clear()
+    gc.collect()

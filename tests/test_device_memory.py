@@ -22,8 +22,8 @@ def test_there_is_one_object_for_each_device(device):
         open_device(5)
 
 
+@pytest.mark.usefixtures("nothing_in_flight")
 def test_a_part_keeps_its_block(device, stream):
-    gc.collect()
     before = _native.emulation.live_allocations()
     block = ParameterBlock(device, 1024)
     part = block.reserve(4)
@@ -105,8 +105,8 @@ def test_arrays_are_written_and_read_after_what_was_written_before(device):
     assert there.tolist() == [3] * 4
 
 
+@pytest.mark.usefixtures("nothing_in_flight")
 def test_pinned_memory_is_kept_while_it_is_copied(device, stream):
-    gc.collect()
     before = _native.emulation.live_allocations()
     source = device.pinned(4)
     source[:] = 7
@@ -157,6 +157,7 @@ def test_an_array_written_in_a_capture_is_refused_by_ops_in_one_call(device):
         (lambda device, stream: ops.letterbox(device.empty((8, 8, 3), "uint8"), size=(8, 8), stream=7), "stream is 7"),
     ],
 )
+@pytest.mark.usefixtures("nothing_in_flight")
 def test_what_is_refused(device, stream, call, told):
     before = _native.emulation.live_allocations()
     with pytest.raises(InvalidArgumentError, match=told):

@@ -16,7 +16,7 @@ namespace {
 using FloatArray = py::array_t<float, py::array::c_style>;
 using ByteArray = py::array_t<std::uint8_t, py::array::c_style>;
 /// height, width
-using Size = std::pair<std::int64_t, std::int64_t>;
+using HeightWidth = std::pair<std::int64_t, std::int64_t>;
 
 MaskConvention mask_convention_of(const std::string& name) {
     if (name == "v2") return MaskConvention::kV2;
@@ -93,7 +93,7 @@ void bind_masks(py::module_& module) {
 
     module.def(
         "plan_mask_grid",
-        [](const Placement& placement, Size image_size, Size network_size, Size prototype_size,
+        [](const Placement& placement, HeightWidth image_size, HeightWidth network_size, HeightWidth prototype_size,
            const std::string& convention, double resolution_factor) {
             MaskGridRequest request;
             request.convention = mask_convention_of(convention);

@@ -9,8 +9,7 @@ import pytest
 from foreign_arrays import pretended_gpu
 
 from rfkernels import _native
-from rfkernels.device import Device, open_device
-from rfkernels.ops import on_device
+from rfkernels.device import Device
 
 
 @pytest.fixture
@@ -29,12 +28,8 @@ def loaded_modules_are_no_garbage() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_memory_left() -> Iterator[None]:
+def no_memory_left(nothing_in_flight) -> Iterator[None]:
     """Every test gives back what it took."""
-    # Of other folders' tests: what nobody has waited for, and what the default stream's ops work in.
-    open_device("emulated").in_flight.finish()
-    on_device._workspaces.clear()
-    gc.collect()
     before = _native.emulation.live_allocations()
     yield
     gc.collect()

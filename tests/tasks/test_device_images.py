@@ -74,7 +74,7 @@ def test_a_batch_of_images_here_and_there(task, model_paths, tmp_path, device, s
             assert without_ids(one) == without_ids(other)
 
 
-def test_no_pixel_is_copied(model_paths, device, stream):
+def test_no_pixel_is_copied(model_paths, device, stream, nothing_in_flight):
     _, emulated = both(model_paths["detect"])
     image = device.upload(noise(480, 640), stream)
     emulated.infer(image)

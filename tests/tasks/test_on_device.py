@@ -198,10 +198,9 @@ def test_a_request_is_one_graph_launch_and_one_wait(model_paths):
     check_nothing_was_found()
 
 
-def test_memory_goes_back(model_paths):
+def test_memory_goes_back(model_paths, nothing_in_flight):
     import gc
 
-    gc.collect()
     before = emulation.live_allocations()
     _, emulated = both(model_paths["segment"])
     emulated.infer(noise(61, 97))
