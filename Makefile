@@ -94,7 +94,7 @@ test: test-native test-python
 # they come (*_plain).
 test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
 	@$(VENV)/bin/cmake -S . -B build/sanitize -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
-	    -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DRFKERNELS_SANITIZE=address,undefined -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=OFF \
+	    -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DRFKERNELS_SANITIZE=address,undefined -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=OFF \
 	    > build/sanitize.log 2>&1 || { cat build/sanitize.log; exit 1; }
 	@$(VENV)/bin/cmake --build build/sanitize
 	@$(VENV)/bin/ctest --test-dir build/sanitize --output-on-failure --parallel 2

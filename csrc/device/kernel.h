@@ -91,12 +91,14 @@ namespace {
 
 template <typename Vector>
 __forceinline__ Vector load_vector(const void* address) {
+    static_assert(sizeof(Vector) <= 16, "no GPU of these moves more at once");
     Vector value;
     emulation::lane::load_vector(address, &value, sizeof(value));
     return value;
 }
 template <typename Vector>
 __forceinline__ void store_vector(void* address, Vector value) {
+    static_assert(sizeof(Vector) <= 16, "no GPU of these moves more at once");
     emulation::lane::store_vector(address, &value, sizeof(value));
 }
 

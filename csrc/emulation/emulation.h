@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "emulation/fiber.h"
 #include "emulation/findings.h"
 #include "emulation/memory.h"
 #include "emulation/traffic.h"
@@ -74,7 +75,8 @@ class Emulator {
     DeviceMemory memory;
     Findings findings;
     bool keep_records = false;
-    std::vector<LaunchRecord> records;  ///< where kept
+    std::vector<LaunchRecord> records;                 ///< where kept
+    std::vector<std::unique_ptr<Fiber>> spare_fibers;  ///< of launches before
 
     /// Runs a kernel to its end. False where it could not be run, or was given up; findings say why.
     bool run(const Launch& launch);

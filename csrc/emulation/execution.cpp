@@ -57,7 +57,16 @@ Execution::Execution(Emulator* emulator, const Launch& launch)
     record_.block = launch.block;
 }
 
-Execution::~Execution() = default;
+Execution::~Execution() {
+    // Those of lanes that were given up too; a block has 1024 lanes at most.
+    constexpr std::size_t kMostSpare = 4096;
+    for (const auto& block : resident_) {
+        for (LaneState& lane : block->lanes) {
+            if (lane.fiber != nullptr) emulator_->spare_fibers.push_back(std::move(lane.fiber));
+        }
+    }
+    if (emulator_->spare_fibers.size() > kMostSpare) emulator_->spare_fibers.resize(kMostSpare);
+}
 
 bool Execution::limits_hold() {
     const Extent& grid = launch_.grid;
@@ -138,12 +147,14 @@ void Execution::start(BlockState* block, std::uint32_t number) {
     block->number = number;
     block->index = index_in(launch_.grid, number);
     block->lanes.resize(launch_.block.count());
+    block->warps.assign((block->lanes.size() + kWarpLanes - 1) / kWarpLanes, WarpState{});
+    if (block->lanes.size() % kWarpLanes != 0) block->warps.back().gone = ~0U << (block->lanes.size() % kWarpLanes);
     block->at_barrier = 0;
     block->done = 0;
     block->epoch = 0;
     block->shared.clear();
     block->ready.clear();
-    if (options_.count_traffic) block->traffic.start_block((block->lanes.size() + kWarpLanes - 1) / kWarpLanes);
+    if (options_.count_traffic) block->traffic.start_block(block->warps.size());
     for (std::size_t i = 0; i < block->lanes.size(); ++i) {
         LaneState& lane = block->lanes[i];
         lane.state = LaneState::State::kReady;
@@ -168,9 +179,10 @@ LaneState* Execution::next_lane(BlockState* block) {
 void Execution::step(BlockState* block) {
     LaneState* lane = next_lane(block);
     if (lane->fiber == nullptr) {
-        if (fibers_.empty()) fibers_.push_back(std::make_unique<Fiber>());
-        lane->fiber = std::move(fibers_.back());
-        fibers_.pop_back();
+        auto& spare = emulator_->spare_fibers;
+        if (spare.empty()) spare.push_back(std::make_unique<Fiber>());
+        lane->fiber = std::move(spare.back());
+        spare.pop_back();
         lane->fiber->prepare(
             [](void* given) {
                 // What the harness throws must not leave the lane's stack: `run` throws it again.
@@ -190,8 +202,9 @@ void Execution::step(BlockState* block) {
     count_step();
     if (!lane->fiber->finished()) return;
     lane->state = LaneState::State::kDone;
+    block->warps[lane->warp()].gone |= lane->bit();
     ++block->done;
-    fibers_.push_back(std::move(lane->fiber));
+    emulator_->spare_fibers.push_back(std::move(lane->fiber));
 }
 
 void Execution::finish(BlockState* block) {
@@ -301,12 +314,13 @@ std::uint64_t Execution::warp_operation(WarpOperation operation, std::uint32_t m
     self.value = value;
     self.source_lane = source_lane;
     self.site = site;
-    if ((mask >> self.lane_of_warp() & 1U) == 0) {
+    if ((mask & self.bit()) == 0) {
         report(FindingKind::kCallerNotInMask, place_of(site), nullptr,
                where(self) + " calls " + name_of(operation) + " at " + text(site) + " with a mask without itself");
-        self.mask = mask = 1U << self.lane_of_warp();
+        self.mask = mask = self.bit();
     }
     self.state = LaneState::State::kAtWarpOperation;
+    self.block->warps[self.warp()].at_operation |= self.bit();
     try_warp_operation(&self);
     if (self.state == LaneState::State::kAtWarpOperation) {
         suspend();
@@ -317,18 +331,15 @@ std::uint64_t Execution::warp_operation(WarpOperation operation, std::uint32_t m
 /// Completes the operation that `lane` waits at if all that it names are there.
 void Execution::try_warp_operation(LaneState* lane) {
     BlockState* block = lane->block;
+    const WarpState& warp = block->warps[lane->warp()];
+    if ((lane->mask & ~(warp.at_operation | warp.gone)) != 0) return;
+    const std::uint32_t missing = lane->mask & warp.gone;
     LaneState* members[kWarpLanes] = {};
-    std::uint32_t missing = 0;
+    LaneState* const first_of_warp = lane - lane->lane_of_warp();
     for (int i = 0; i < kWarpLanes; ++i) {
-        if ((lane->mask >> i & 1U) == 0) continue;
-        const std::size_t number = lane->warp() * kWarpLanes + static_cast<std::size_t>(i);
-        LaneState* other = number < block->lanes.size() ? &block->lanes[number] : nullptr;
-        if (other == nullptr || other->state == LaneState::State::kDone) {
-            missing |= 1U << i;
-            continue;
-        }
-        if (other->state != LaneState::State::kAtWarpOperation || other->mask != lane->mask) return;
-        members[i] = other;
+        if (((lane->mask & ~missing) >> i & 1U) == 0) continue;
+        members[i] = first_of_warp + i;
+        if (members[i]->mask != lane->mask) return;
     }
     if (missing != 0) {
         std::ostringstream message;
@@ -344,6 +355,7 @@ void Execution::complete_warp_operation(LaneState** members, std::uint32_t mask)
     const LaneState* first = nullptr;
     std::array<std::uint32_t, kWarpLanes> clocks{};
     std::shared_ptr<const Knowledge> known;
+    const bool is_ordered = hooks_are_compiled_in();  // without them nobody asks what was before what
     for (int i = 0; i < kWarpLanes; ++i) {
         if (members[i] == nullptr) continue;
         LaneState& member = *members[i];
@@ -353,6 +365,7 @@ void Execution::complete_warp_operation(LaneState** members, std::uint32_t mask)
                    where(*first) + " waits at " + text(first->site) + ", " + where(member) + " at " +
                        text(member.site) + ", each naming the other");
         }
+        if (!is_ordered) continue;
         for (int j = 0; j < kWarpLanes; ++j) clocks[j] = std::max(clocks[j], member.order.warp_clocks[j]);
         clocks[i] = std::max(clocks[i], member.order.clock);
         add_knowledge(member.order.known, &known);
@@ -363,10 +376,13 @@ void Execution::complete_warp_operation(LaneState** members, std::uint32_t mask)
     for (int i = 0; i < kWarpLanes; ++i) {
         if (members[i] == nullptr) continue;
         LaneState& member = *members[i];
-        member.order.warp_clocks = clocks;
-        ++member.order.clock;
-        member.order.known = known;
+        if (is_ordered) {
+            member.order.warp_clocks = clocks;
+            ++member.order.clock;
+            member.order.known = known;
+        }
         member.state = LaneState::State::kReady;
+        member.block->warps[member.warp()].at_operation &= ~member.bit();
         // The one that runs goes on by itself.
         if (&member != lane_) member.block->ready.push_back(&member);
     }
@@ -451,7 +467,7 @@ std::uint32_t Execution::active_mask(Site site) {
     LaneState& self = lane();
     report(FindingKind::kActiveMaskUsed, place_of(site), nullptr,
            where(self) + " asks for __activemask() at " + text(site) + ", which says who happens to run");
-    return 1U << self.lane_of_warp();
+    return self.bit();
 }
 
 void Execution::fence() {

@@ -39,13 +39,21 @@ struct LaneState {
     LaneOrder order;
 
     int lane_of_warp() const { return number % kWarpLanes; }
+    std::uint32_t bit() const { return 1U << lane_of_warp(); }
     std::size_t warp() const { return number / kWarpLanes; }
+};
+
+/// Of a warp's lanes, a bit each.
+struct WarpState {
+    std::uint32_t at_operation = 0;
+    std::uint32_t gone = 0;  ///< returned, or never there
 };
 
 struct BlockState {
     std::uint32_t number = 0;  ///< in the grid
     Extent index;
     std::vector<LaneState> lanes;
+    std::vector<WarpState> warps;
     std::deque<LaneState*> ready;
     std::size_t at_barrier = 0;
     std::size_t done = 0;
@@ -104,7 +112,6 @@ class Execution {
     std::mt19937_64 random_;
     std::vector<std::unique_ptr<BlockState>> resident_;
     std::vector<std::unique_ptr<BlockState>> spare_;
-    std::vector<std::unique_ptr<Fiber>> fibers_;
     SynchronisationVariables variables_;
     LaneState* lane_ = nullptr;
     std::uint64_t steps_ = 0;

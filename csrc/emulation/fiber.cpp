@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdint>
 #include <new>
 
@@ -65,6 +66,11 @@ Fiber::Fiber() {
     if (memory == MAP_FAILED) throw std::bad_alloc();
     mprotect(memory, kGuardBytes, PROT_NONE);
     stack_ = static_cast<char*>(memory) + kGuardBytes;
+    // The tops of all stacks, at the same place of their pages, would share a few lines of the cache.
+    constexpr std::size_t kColours = 32;
+    constexpr std::size_t kColourBytes = 128;
+    static std::atomic<std::size_t> count{0};
+    colour_ = count++ % kColours * kColourBytes;
 #if !defined(RFK_OWN_SWITCH)
     fiber_context_ = new ucontext_t;
     caller_context_ = new ucontext_t;
@@ -73,6 +79,9 @@ Fiber::Fiber() {
 
 Fiber::~Fiber() {
     constexpr std::size_t kGuardBytes = 4096;
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(stack_, kStackBytes);  // what is mapped here next
+#endif
     munmap(stack_ - kGuardBytes, kStackBytes + kGuardBytes);
 #if !defined(RFK_OWN_SWITCH)
     delete static_cast<ucontext_t*>(fiber_context_);
@@ -81,17 +90,17 @@ Fiber::~Fiber() {
 }
 
 void Fiber::prepare(void (*entry)(void*), void* argument) {
+#if defined(__SANITIZE_ADDRESS__)
+    // An abandoned call has left its frames' marks.
+    if (!finished_) __asan_unpoison_memory_region(stack_, kStackBytes);
+#endif
     entry_ = entry;
     argument_ = argument;
     finished_ = false;
     fiber_fake_stack_ = nullptr;
-#if defined(__SANITIZE_ADDRESS__)
-    // An abandoned call has left its frames' marks.
-    __asan_unpoison_memory_region(stack_, kStackBytes);
-#endif
 #if defined(RFK_OWN_SWITCH)
     // At the entry of a function the stack pointer is 8 off a multiple of 16: rfkernels_fiber_start calls from one.
-    void** top = reinterpret_cast<void**>(stack_ + kStackBytes) - 2;
+    void** top = reinterpret_cast<void**>(stack_ + kStackBytes - colour_) - 2;
     *--top = reinterpret_cast<void*>(&rfkernels_fiber_start);
     *--top = nullptr;                               // rbp
     *--top = nullptr;                               // rbx
@@ -104,7 +113,7 @@ void Fiber::prepare(void (*entry)(void*), void* argument) {
     ucontext_t* context = static_cast<ucontext_t*>(fiber_context_);
     getcontext(context);
     context->uc_stack.ss_sp = stack_;
-    context->uc_stack.ss_size = kStackBytes;
+    context->uc_stack.ss_size = kStackBytes - colour_;
     context->uc_link = nullptr;
     const std::uintptr_t self = reinterpret_cast<std::uintptr_t>(this);
     // makecontext passes ints.

@@ -40,6 +40,7 @@ class Fiber {
     void leave(bool for_good);
 
     char* stack_ = nullptr;
+    std::size_t colour_ = 0;  ///< bytes at the top of the stack that are left out
     void (*entry_)(void*) = nullptr;
     void* argument_ = nullptr;
     bool finished_ = true;

@@ -14,7 +14,9 @@ namespace rfkernels::emulation {
 struct Site {
     const char* file = "";
     int line = 0;
-    bool operator==(const Site& other) const { return line == other.line && std::strcmp(file, other.file) == 0; }
+    bool operator==(const Site& other) const {
+        return line == other.line && (file == other.file || std::strcmp(file, other.file) == 0);
+    }
     bool operator!=(const Site& other) const { return !(*this == other); }
 };
 

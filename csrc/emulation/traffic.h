@@ -3,13 +3,16 @@
 // What a launch moved, counted as a GPU's profiler counts it. An access of a warp (a "request") is what its lanes do at
 // the same place of the code for the same n-th time.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "emulation/memory.h"
+#include "emulation/ordering.h"
 
 namespace rfkernels::emulation {
 
@@ -49,17 +52,23 @@ class TrafficCounter {
     void finish_block(Traffic* traffic);
 
   private:
-    struct Entry {
-        const void* place;
-        std::uintptr_t address;
-        std::uint32_t repetition;
-        std::uint8_t lane;
-        std::uint8_t bytes;
-        Kind kind;
+    struct Request {
+        std::uint32_t lanes = 0;  ///< a bit for each that takes part
+        std::array<std::uint8_t, kWarpLanes> bytes;
+        std::array<std::uintptr_t, kWarpLanes> addresses;
     };
-    static void count_request(const Entry* begin, const Entry* end, Traffic* traffic);
+    /// What a warp does at one place of the code.
+    struct Place {
+        std::array<std::uint32_t, kWarpLanes> repetitions{};  ///< of each lane, so far
+        std::vector<Request> requests;                        ///< by repetition
+    };
+    struct Warp {
+        std::unordered_map<const void*, Place> places[4];  ///< by kind
+    };
+    static void count_global(const Request& request, RequestCounts* counts);
+    static void count_shared(const Request& request, Traffic* traffic);
 
-    std::vector<std::vector<Entry>> warps_;
+    std::vector<Warp> warps_;
 };
 
 }  // namespace rfkernels::emulation
