@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, cast
 
@@ -298,22 +297,22 @@ def contours(mask: Mask) -> list[NDArray[np.int32]]:
 
 def _reached(allowed: Mask, start: tuple[int, int], steps: tuple[tuple[int, int], ...]) -> Mask:
     """The allowed pixels that can be reached from (row, column) by steps (dx, dy)."""
-    reached = np.zeros_like(allowed)
-    reached[start] = True
-    waiting = deque([start])
+    # Numbers of places, with a column more that is not allowed: no step leads from one row's end to another's beginning.
+    row = allowed.shape[1] + 1
+    left = set(np.flatnonzero(np.pad(allowed, ((0, 0), (0, 1)))).tolist())
+    offsets = [dy * row + dx for dx, dy in steps]
+    waiting = [start[0] * row + start[1]]
+    found = set(waiting)
     while waiting:
-        y, x = waiting.popleft()
-        for dx, dy in steps:
-            place = (y + dy, x + dx)
-            if (
-                0 <= place[0] < allowed.shape[0]
-                and 0 <= place[1] < allowed.shape[1]
-                and allowed[place]
-                and not reached[place]
-            ):
-                reached[place] = True
-                waiting.append(place)
-    return reached
+        place = waiting.pop()
+        for offset in offsets:
+            if place + offset in left:
+                left.remove(place + offset)
+                found.add(place + offset)
+                waiting.append(place + offset)
+    reached = np.zeros((allowed.shape[0], row), bool)
+    reached.ravel()[list(found)] = True
+    return reached[:, :-1]
 
 
 def _walk(part: Mask, start: tuple[int, int]) -> list[tuple[int, int]]:

@@ -297,7 +297,7 @@ def whole_model(
 
 def safetensors_bytes(weights, metadata=None, *, change_header=None, dtype="F32", extra=b""):
     """A .safetensors file; `change_header` may alter its header before it is written."""
-    header, data = {}, b""
+    header, data = {}, bytearray()
     if metadata is not None:
         header["__metadata__"] = metadata
     for key, values in weights.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,10 +37,16 @@ def run(model_path, image, convention, *, placement=None, size=SIZE):
 
 def run_prepared(model_path, prepared):
     """The outputs of a picture [1, 3, h, w] by name."""
-    engine = OpenVINOEngine(model_path, OpenVINOOptions(precision="fp32", cache_directory=False))
+    written = Path(model_path).stat()
+    engine = _engine(Path(model_path), written.st_mtime_ns, written.st_size)
     with engine.session() as session:
         session.inputs["images"][...] = prepared
         return {name: value.copy() for name, value in session.run().items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _engine(model_path, _written_at, _size):
+    return OpenVINOEngine(model_path, OpenVINOOptions(precision="fp32", cache_directory=False))
 
 
 def detections(ran, *, confidence, iou_threshold, max_detections=300):
