@@ -66,10 +66,15 @@ if(RFKERNELS_HAS_EMULATION)
   file(GLOB RFKERNELS_EMULATION_SOURCES CONFIGURE_DEPENDS csrc/emulation/*.cpp csrc/device/emulated/*.cpp)
   target_sources(rfkernels_core PRIVATE ${RFKERNELS_EMULATION_SOURCES})
   # The harness is fast in every build: most of a test's time is its.
-  set_source_files_properties(${RFKERNELS_EMULATION_SOURCES} PROPERTIES COMPILE_OPTIONS "-O2")
+  if(RFKERNELS_SANITIZE)
+    set(RFKERNELS_HARNESS_OPTIONS -O1)
+  else()
+    set(RFKERNELS_HARNESS_OPTIONS -O2)
+  endif()
+  set_source_files_properties(${RFKERNELS_EMULATION_SOURCES} PROPERTIES COMPILE_OPTIONS "${RFKERNELS_HARNESS_OPTIONS}")
   # The one source of the harness that takes CUDA's headers; as a system's, whose warnings are not ours.
   set_source_files_properties(csrc/emulation/occupancy.cpp PROPERTIES
-    COMPILE_OPTIONS "-O2;-isystem;${RFKERNELS_CUDA_HEADERS}")
+    COMPILE_OPTIONS "${RFKERNELS_HARNESS_OPTIONS};-isystem;${RFKERNELS_CUDA_HEADERS}")
   target_compile_definitions(rfkernels_options INTERFACE RFK_HAS_EMULATION=1)
   if(RFKERNELS_EMULATION_HOOKS)
     target_compile_definitions(rfkernels_options INTERFACE RFK_EMULATION_HOOKS=1)
