@@ -297,7 +297,7 @@ def contours(mask: Mask) -> list[NDArray[np.int32]]:
 
 def _reached(allowed: Mask, start: tuple[int, int], steps: tuple[tuple[int, int], ...]) -> Mask:
     """The allowed pixels that can be reached from (row, column) by steps (dx, dy)."""
-    # Numbers of places, with a column more that is not allowed: no step leads from one row's end to another's beginning.
+    # Numbers of places, with one column more that is not allowed: no step leads from a row to the next one.
     row = allowed.shape[1] + 1
     left = set(np.flatnonzero(np.pad(allowed, ((0, 0), (0, 1)))).tolist())
     offsets = [dy * row + dx for dx, dy in steps]
