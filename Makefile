@@ -22,7 +22,7 @@ TEST_SOURCES := $(shell find tests/csrc -type f)
 DEMO_MODELS := $(addprefix build/demo/,$(addsuffix .onnx,yolov8n-shapes-320 yolov8n-seg-shapes-320 yolov8n-pose-shapes-320))
 
 # Those that run kernels, as the target emulated_tests has them; the others are the same in every build.
-EMULATED_TESTS := --tests-regex "emulat|_device"
+EMULATED_TESTS := --tests-regex "emulat|_device" --exclude-regex test_cuda_device
 
 .DELETE_ON_ERROR:
 # The targets share one environment: two pips at once would break it.
@@ -36,11 +36,12 @@ HAS_HEADERS := import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.jo
 PYTHON_NAME = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 # Packages made here leave nvcc out, which takes minutes; CUDA=ON puts it in. (`pip install .` takes it where it is.)
 CUDA ?= OFF
-# What every environment's package is compiled in, and the tests of kernels beside it: all of the library is the same there.
+# What an environment's package is compiled in (each has its own: CMake keeps the paths of its tools); beside that of
+# $(VENV) the tests of kernels.
 PACKAGE_BUILD := build/package
-PACKAGE_OPTIONS := RFKERNELS_CUDA=$(CUDA);RFKERNELS_TESTS=OFF
-WITH_HEADERS = export SKBUILD_BUILD_DIR="$(PACKAGE_BUILD)" SKBUILD_CMAKE_DEFINE="$(PACKAGE_OPTIONS)"; if [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ]; then \
-    export SKBUILD_CMAKE_DEFINE="$(PACKAGE_OPTIONS);Python_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" CPATH="$(PYTHON_HEADERS)/usr/include"; fi;
+WITH_HEADERS = export SKBUILD_BUILD_DIR="$(PACKAGE_BUILD)$(patsubst .venv%,%,$(@D))" SKBUILD_CMAKE_DEFINE="RFKERNELS_CUDA=$(CUDA);RFKERNELS_TESTS=OFF"; \
+    if [ -d "$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" ]; then \
+    export SKBUILD_CMAKE_DEFINE="$$SKBUILD_CMAKE_DEFINE;Python_INCLUDE_DIR=$(PYTHON_HEADERS)/usr/include/$(PYTHON_NAME)" CPATH="$(PYTHON_HEADERS)/usr/include"; fi;
 
 # An environment with what builds the package. Without isolation the native build is incremental.
 define make_environment
@@ -93,6 +94,8 @@ test: test-native test-python
 # kernels likewise, then, where the package was compiled, with every load and store looked at and, beside them, as fast as
 # they come (*_plain).
 test-native: $(VENV)/test-tools $(NATIVE_SOURCES) $(TEST_SOURCES)
+	@mkdir -p build
+	@[ -e $(PACKAGE_BUILD)/build.ninja ] || { rm -f $(VENV)/test-tools; $(MAKE) --no-print-directory $(VENV)/test-tools; }
 	@$(VENV)/bin/cmake -S . -B build/sanitize -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
 	    -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DRFKERNELS_SANITIZE=address,undefined -DRFKERNELS_PYTHON=OFF -DRFKERNELS_TESTS=ON -DRFKERNELS_CUDA=OFF \
 	    > build/sanitize.log 2>&1 || { cat build/sanitize.log; exit 1; }

@@ -16,6 +16,11 @@ TensorView view_of_values(const py::array& array, const std::string& name, int r
 /// What `rfkernels.device.DeviceArray.view` gives: address, dtype, shape, strides in bytes. "bfloat16" is a dtype here.
 TensorView device_view(const py::tuple& view, const std::string& name);
 
+/// As it is written in Python.
+inline std::string shape_of(const py::array& array) {
+    return py::str(array.attr("shape"));
+}
+
 /// A number as an address, of device memory or a stream.
 inline void* pointer_at(std::uintptr_t address) {
     return reinterpret_cast<void*>(address);

@@ -42,7 +42,7 @@ MaskStackSize size_of(const StackShape& shape) {
 }
 
 /// Arrays on a device are addresses here: `rfkernels.ops` has looked at their types and shapes.
-void bind_device_functions(py::module_& module) {
+void bind_components_on_device(py::module_& module) {
     module.def(
         "connected_components_scratch_bytes",
         [](const StackShape& shape) { return connected_components_scratch_bytes(size_of(shape)); }, py::arg("shape"),
@@ -84,7 +84,7 @@ void bind_device_functions(py::module_& module) {
 }  // namespace
 
 void bind_connected_components(py::module_& module) {
-    bind_device_functions(module);
+    bind_components_on_device(module);
     module.def(
         "connected_components_into",
         [](Array<std::int32_t>& labels, Array<std::int32_t>& areas, const Array<std::uint8_t>& masks) {

@@ -9,10 +9,6 @@
 namespace rfkernels::bindings {
 namespace {
 
-std::string shape_of(const py::array& array) {
-    return py::str(array.attr("shape"));
-}
-
 std::string text_of(const std::vector<std::int64_t>& shape) {
     return py::str(py::tuple(py::cast(shape)));
 }

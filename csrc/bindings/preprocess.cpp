@@ -14,10 +14,6 @@
 namespace rfkernels::bindings {
 namespace {
 
-std::string shape_of(const py::array& array) {
-    return py::str(array.attr("shape"));
-}
-
 DataType data_type_of(const py::dtype& dtype) {
     // Compared by value: an array that was pickled, by a queue between processes say, has a dtype object of its own.
     if (dtype.equal(py::dtype("uint8"))) return DataType::kUint8;
@@ -214,7 +210,7 @@ void bind_placement(py::module_& module) {
         });
 }
 
-void bind_device_functions(py::module_& module) {
+void bind_preprocess_on_device(py::module_& module) {
     module.def(
         "preprocess_descriptor_bytes",
         [](const std::vector<Placement>& placements, const std::string& interpolation, std::int64_t height,
@@ -326,7 +322,7 @@ void bind_planning(py::module_& module) {
 void bind_preprocess(py::module_& module) {
     bind_placement(module);
     bind_planning(module);
-    bind_device_functions(module);
+    bind_preprocess_on_device(module);
     module.def(
         "preprocess_into",
         [](const py::array& out, const std::vector<py::object>& images, const std::vector<Placement>& placements,

@@ -1,6 +1,7 @@
 #include "emulation/execution.h"
 
 #include <algorithm>
+#include <new>
 #include <numeric>
 #include <sstream>
 
@@ -58,14 +59,19 @@ Execution::Execution(Emulator* emulator, const Launch& launch)
 }
 
 Execution::~Execution() {
-    // Those of lanes that were given up too; a block has 1024 lanes at most.
-    constexpr std::size_t kMostSpare = 4096;
-    for (const auto& block : resident_) {
-        for (LaneState& lane : block->lanes) {
-            if (lane.fiber != nullptr) emulator_->spare_fibers.push_back(std::move(lane.fiber));
+    constexpr std::size_t kMostSpare = 4096;  // a block has 1024 lanes at most
+    auto& spare = emulator_->spare_fibers;
+    try {
+        // Those of lanes that were given up too.
+        for (const auto& block : resident_) {
+            for (LaneState& lane : block->lanes) {
+                if (lane.fiber != nullptr) spare.push_back(std::move(lane.fiber));
+            }
         }
+    } catch (const std::bad_alloc&) {
+        // Those that there is no room to keep go with their lanes.
     }
-    if (emulator_->spare_fibers.size() > kMostSpare) emulator_->spare_fibers.resize(kMostSpare);
+    if (spare.size() > kMostSpare) spare.resize(kMostSpare);
 }
 
 bool Execution::limits_hold() {

@@ -283,26 +283,39 @@ def contours(mask: Mask) -> list[NDArray[np.int32]]:
     """
     padded = np.pad(mask, 1)
     outer = _reached(~padded, (0, 0), _DIRECTIONS[::2])
-    left = padded.copy()
+    left = _numbers(padded)
     found: list[NDArray[np.int32]] = []
     for y, x in zip(*(places.tolist() for places in np.nonzero(padded)), strict=True):
-        if not left[y, x]:
+        if y * (padded.shape[1] + 1) + x not in left:
             continue
-        part = _reached(padded, (y, x), _DIRECTIONS)
-        left &= ~part
+        part = _reached(padded, (y, x), _DIRECTIONS, left)
         if outer[y, x - 1]:
             found.insert(0, _corners(_walk(part, (x, y))) - 1)
     return found
 
 
-def _reached(allowed: Mask, start: tuple[int, int], steps: tuple[tuple[int, int], ...]) -> Mask:
-    """The allowed pixels that can be reached from (row, column) by steps (dx, dy)."""
-    # Numbers of places, with one column more that is not allowed: no step leads from a row to the next one.
+def _numbers(allowed: Mask) -> set[int]:
+    """The numbers of the allowed pixels, row by row, with one column more that is not allowed: no step leads from a row
+    to the next one.
+    """
+    return set(np.flatnonzero(np.pad(allowed, ((0, 0), (0, 1)))).tolist())
+
+
+def _reached(
+    allowed: Mask, start: tuple[int, int], steps: tuple[tuple[int, int], ...], left: set[int] | None = None
+) -> Mask:
+    """The allowed pixels that can be reached from (row, column) by steps (dx, dy).
+
+    Args:
+        left: the allowed ones by number, where they are known; what is reached is taken out of them.
+    """
+    if left is None:
+        left = _numbers(allowed)
     row = allowed.shape[1] + 1
-    left = set(np.flatnonzero(np.pad(allowed, ((0, 0), (0, 1)))).tolist())
     offsets = [dy * row + dx for dx, dy in steps]
     waiting = [start[0] * row + start[1]]
     found = set(waiting)
+    left.discard(waiting[0])
     while waiting:
         place = waiting.pop()
         for offset in offsets:
