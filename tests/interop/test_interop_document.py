@@ -22,13 +22,12 @@ SECTIONS = re.findall(r"^## ([^\n]+, on the emulated device)\n(.*?)(?=^## |\Z)",
 
 def test_what_the_document_says_of_the_emulated_device(small_model_path, tmp_path, monkeypatch):
     from rfkernels.device import open_device
-    from rfkernels.interop import as_device_array
 
     assert [name.split(",")[0] for name, _ in SECTIONS] == ["NumPy", "Ops", "Models"]
     monkeypatch.chdir(tmp_path)
     PillowImage.new("RGB", (64, 48)).save("picture.jpg")
     monkeypatch.setattr(rfkernels, "load", _loading_once(rfkernels.load))
-    names: dict[str, Any] = {"open_device": open_device, "as_device_array": as_device_array, "path": small_model_path}
+    names: dict[str, Any] = {"path": small_model_path}
     shown = 0
     for _, text in SECTIONS:
         for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
