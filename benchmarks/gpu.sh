@@ -28,7 +28,8 @@ section() {
 }
 
 run_on_gpu() {
-    section "the package, with CUDA" make CUDA=ON .venv/test-tools
+    # -W: one made without CUDA is made anew.
+    section "the package, with CUDA" make CUDA=ON -W pyproject.toml .venv/test-tools
     section "kernels for all architectures, and what they take" make nvcc
     section "tests of kernels, with CUDA" .venv/bin/cmake --build build/nvcc
     for test in preprocess detection masks keypoints connected_components; do
